@@ -1,0 +1,1 @@
+"""Raster in, building polygons out: everything that needs no QGIS."""
