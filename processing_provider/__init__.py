@@ -1,0 +1,1 @@
+"""The Processing provider: parameters to job to layers, nothing else."""
