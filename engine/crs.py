@@ -178,6 +178,8 @@ def _ground_distances_m(crs_wkt: str, start: np.ndarray, end: np.ndarray) -> np.
     """Geodesic lengths, float64[N], between map positions, float64[N, 2] each."""
     start, end = _to_lonlat(crs_wkt, start), _to_lonlat(crs_wkt, end)
     geod = _geodetic_base(crs_wkt).get_geod()
+    if geod is None:
+        raise _out_of_reach(crs_wkt)
     lengths_m = np.asarray(geod.inv(start[:, 0], start[:, 1], end[:, 0], end[:, 1])[2])
     if not (np.isfinite(lengths_m).all() and (lengths_m > 0).all()):
         raise _out_of_reach(crs_wkt)
@@ -214,7 +216,9 @@ def _horizontal(crs_wkt: str) -> CRS:
     """The two-dimensional part of a CRS, without height and without a bound datum shift."""
     crs = parse_crs(crs_wkt)
     while crs.is_bound or crs.is_compound:
-        crs = crs.source_crs if crs.is_bound else crs.sub_crs_list[0]
+        inner = crs.source_crs if crs.is_bound else crs.sub_crs_list[0]
+        assert inner is not None  # both kinds are made of other systems
+        crs = inner
     return crs.to_2d()
 
 

@@ -1,0 +1,1 @@
+"""From what single tiles saw to whole buildings."""

@@ -1,0 +1,1 @@
+"""From a raster file to pixels on a working grid, tile by tile."""

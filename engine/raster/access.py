@@ -1,0 +1,113 @@
+"""Opening rasters through GDAL without surprises: no network nobody asked for, no code, bounded caches."""
+
+from __future__ import annotations
+
+import re
+import stat
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from ..errors import RasterError
+
+_LIMITS = {
+    "GDAL_CACHEMAX": 192,  # MB; GDAL's default is a share of the machine's memory
+    "GDAL_VRT_ENABLE_PYTHON": "NO",  # a VRT may carry Python code
+    "GDAL_HTTP_TIMEOUT": 30,
+    "GDAL_HTTP_MAX_RETRY": 3,
+}
+# A local file may point to the network (a VRT with /vsicurl/ inside); these make such reads fail at once.
+_OFFLINE = {
+    "GDAL_HTTP_PROXY": "http://127.0.0.1:9",
+    "GDAL_HTTPS_PROXY": "http://127.0.0.1:9",
+    "GDAL_HTTP_MAX_RETRY": 0,
+    "GDAL_HTTP_CONNECTTIMEOUT": 1,
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing",
+}
+_MAX_BLOCK_BYTES = 2**30
+
+
+def is_remote(path: str) -> bool:
+    """Say whether the user himself named something other than a local file."""
+    return (
+        "://" in path or path.startswith(("/vsi", "<")) or path.upper().startswith(("WMS:", "WMTS:", "WCS:"))
+    )
+
+
+def gdal_environment(path: str) -> AbstractContextManager:
+    """GDAL's settings for reading `path`, for the calling thread, to be entered around every access."""
+    return rasterio.Env(**(_LIMITS if is_remote(path) else {**_LIMITS, **_OFFLINE}))
+
+
+def open_dataset(path: str, *, overview: int | None = None) -> rasterio.DatasetReader:
+    """Open a raster, or one of its overview levels, for reading. To be called inside `gdal_environment`.
+
+    Raises:
+        RasterError: there is no such file, it is no raster, or it cannot be read within bounds.
+    """
+    _check_path(path)
+    options = {} if overview is None else {"overview_level": overview}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(path, **options)
+    except (RasterioError, OSError, ValueError, TypeError, UnicodeError) as error:
+        raise RasterError(
+            f"{_name(path)} cannot be opened as a raster ({_reason(error)})",
+            "Check that it opens in QGIS, or convert it to GeoTIFF",
+        ) from error
+    try:
+        _check_dataset(path, dataset)
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+def _check_path(path: str) -> None:
+    if path.lower().startswith("/vsistdin"):
+        raise RasterError("A raster cannot be read from the standard input", "Give a file")
+    if is_remote(path):
+        return
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as error:
+        if re.match(r"\w{2,}:", path):  # a GDAL name such as NETCDF:"file":variable
+            return
+        raise RasterError(f"{_name(path)} does not exist or cannot be reached", "Check the path") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RasterError(f"{_name(path)} is neither a file nor a folder", "Give a raster file")
+
+
+def _check_dataset(path: str, dataset: rasterio.DatasetReader) -> None:
+    if dataset.count == 0:
+        inside = dataset.subdatasets
+        raise RasterError(
+            f"{_name(path)} holds no bands of its own",
+            f"Choose one of the rasters inside, such as {inside[0]}" if inside else "Choose another raster",
+        )
+    if dataset.width < 1 or dataset.height < 1:
+        raise RasterError(f"{_name(path)} has no pixels", "Choose another raster")
+    height, width = dataset.block_shapes[0]
+    bands = (
+        dataset.count
+        if dataset.interleaving is not None and "PIXEL" in str(dataset.interleaving).upper()
+        else 1
+    )
+    if height * width * bands * 8 > _MAX_BLOCK_BYTES and dataset.compression is not None:
+        raise RasterError(
+            f"{_name(path)} is stored in compressed blocks of {width} x {height} pixels, too large to read",
+            "Convert it to a tiled GeoTIFF",
+        )
+
+
+def _name(path: str) -> str:
+    return path if len(path) <= 200 else path[:197] + "..."
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 200 else text[:197] + "..."
