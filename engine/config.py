@@ -18,6 +18,10 @@ from .errors import InvalidParameter
 REGULARIZATIONS = ("none", "right_angles", "diagonals", "any_angle")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+STYLES = (
+    "mixed", "european_suburb", "terraces", "dense_town", "villas_tropical", "informal", "industrial",
+    "rural", "rural_tropical", "american_suburb",
+)
 
 C = TypeVar("C", bound="Config")
 
@@ -198,6 +202,7 @@ class SceneConfig(Config):
         require_range("width_px", self.width_px, 64, 16384)
         require_range("height_px", self.height_px, 64, 16384)
         require_range("pixel_m", self.pixel_m, 0.03, 2.0)
+        require_choice("style", self.style, STYLES)
         require_range("density", self.density, 0.0, 1.0)
         require_range("rotation_deg", self.rotation_deg, -360.0, 360.0)
         require_range("seed", self.seed, 0, 2**31 - 1)
