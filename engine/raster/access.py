@@ -32,9 +32,7 @@ _MAX_BLOCK_BYTES = 2**30
 
 def is_remote(path: str) -> bool:
     """Say whether the user himself named something other than a local file."""
-    return (
-        "://" in path or path.startswith(("/vsi", "<")) or path.upper().startswith(("WMS:", "WMTS:", "WCS:"))
-    )
+    return "://" in path or path.startswith(("/vsi", "<")) or path.upper().startswith(("WMS:", "WMTS:", "WCS:"))
 
 
 def gdal_environment(path: str) -> AbstractContextManager:
@@ -92,11 +90,7 @@ def _check_dataset(path: str, dataset: rasterio.DatasetReader) -> None:
     if dataset.width < 1 or dataset.height < 1:
         raise RasterError(f"{_name(path)} has no pixels", "Choose another raster")
     height, width = dataset.block_shapes[0]
-    bands = (
-        dataset.count
-        if dataset.interleaving is not None and "PIXEL" in str(dataset.interleaving).upper()
-        else 1
-    )
+    bands = dataset.count if dataset.interleaving is not None and "PIXEL" in str(dataset.interleaving).upper() else 1
     if height * width * bands * 8 > _MAX_BLOCK_BYTES and dataset.compression is not None:
         raise RasterError(
             f"{_name(path)} is stored in compressed blocks of {width} x {height} pixels, too large to read",

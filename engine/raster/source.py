@@ -147,9 +147,7 @@ class RasterSource:
         with self._lock, gdal_environment(self.path):
             level = self._choose_level(min(step_x * self._scale[0], step_y * self._scale[1]))
             dataset, scale_x, scale_y = self._open_level(level)
-            per_block = [
-                max(1, int(math.sqrt(_READ_PX) / max(s, 1.0))) for s in (step_x * scale_x, step_y * scale_y)
-            ]
+            per_block = [max(1, int(math.sqrt(_READ_PX) / max(s, 1.0))) for s in (step_x * scale_x, step_y * scale_y)]
             for row in range(0, height, per_block[1]):
                 rows = min(per_block[1], height - row)
                 y_axis = plan_axis(y0 + row * step_y, step_y, rows, scale=scale_y, length=dataset.height)
@@ -159,9 +157,7 @@ class RasterSource:
                     if x_axis.start == x_axis.end or y_axis.start == y_axis.end:
                         continue
                     here = np.s_[row : row + rows, col : col + cols]
-                    native, mask = self._read_native(
-                        dataset, (x_axis.start, y_axis.start, x_axis.end, y_axis.end)
-                    )
+                    native, mask = self._read_native(dataset, (x_axis.start, y_axis.start, x_axis.end, y_axis.end))
                     values, valid[here] = resample(native, mask, y_axis, x_axis)
                     pixels[(slice(None), *here)] = np.floor(values + np.float32(0.5)).astype(np.uint8)
         return pixels, valid
@@ -192,13 +188,10 @@ class RasterSource:
                     digest.update(b"unreadable")
         return digest.hexdigest()
 
-    def _measure(
-        self, pixel_m: float | None, limits_m: tuple[float, float]
-    ) -> tuple[tuple[float, float], Grid, Grid]:
+    def _measure(self, pixel_m: float | None, limits_m: tuple[float, float]) -> tuple[tuple[float, float], Grid, Grid]:
         """Find native pixels per working pixel along x and y, the native grid, and the working grid."""
         dataset = self._dataset
-        transform = tuple(map(float, dataset.transform))[:6]
-        a, b, c, d, e, f = transform
+        a, b, c, d, e, f = transform = dataset.transform[:6]
         if dataset.transform.is_identity or not math.isfinite(sum(transform)) or a * e == b * d:
             gcps = bool(dataset.gcps[0]) or dataset.rpcs is not None
             raise RasterError(
@@ -266,9 +259,7 @@ class RasterSource:
                 "Use a raster with three bands or choose one band",
             )
         by_role = {role: band for band, role in reversed(roles.items())}
-        marked = tuple(
-            by_role.get(role, 0) for role in (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-        )
+        marked = tuple(by_role.get(role, 0) for role in (ColorInterp.red, ColorInterp.green, ColorInterp.blue))
         if all(marked):
             return marked
         if len(usable) > 3:
@@ -278,18 +269,12 @@ class RasterSource:
     def _inspect_bands(self) -> None:
         """Learn how invalid pixels are marked and whether values are indices into a palette."""
         dataset = self._dataset
-        alphas = [
-            b
-            for b, role in zip(dataset.indexes, dataset.colorinterp, strict=True)
-            if role == ColorInterp.alpha
-        ]
+        alphas = [b for b, role in zip(dataset.indexes, dataset.colorinterp, strict=True) if role == ColorInterp.alpha]
         self._alpha = alphas[0] if alphas else None
         flags = dataset.mask_flag_enums[self.bands[0] - 1]
         self._masked = MaskFlags.per_dataset in flags and self._alpha is None
         nodata = [dataset.nodatavals[band - 1] for band in self.bands]
-        self._nodata = [
-            _as_dtype(value, dataset.dtypes[b - 1]) for value, b in zip(nodata, self.bands, strict=True)
-        ]
+        self._nodata = [_as_dtype(value, dataset.dtypes[b - 1]) for value, b in zip(nodata, self.bands, strict=True)]
         self._palette: np.ndarray | None = None
         if len(self.bands) == 1 and dataset.colorinterp[self.bands[0] - 1] == ColorInterp.palette:
             with suppress(ValueError):
@@ -317,22 +302,15 @@ class RasterSource:
             for lattice in lattices:
                 parts = [self._read_values(dataset, _window_box(window)) for window in lattice]
                 sample = np.concatenate(
-                    [
-                        values[:, ok] if ok is not None else values.reshape(len(values), -1)
-                        for values, ok in parts
-                    ],
+                    [values[:, ok] if ok is not None else values.reshape(len(values), -1) for values, ok in parts],
                     axis=1,
                 )
                 if sample.shape[1] > 10_000:
                     break
         if sample.shape[1] == 0:
-            self._notes.append(
-                "No valid pixel was found where the raster was sampled for its range of values"
-            )
+            self._notes.append("No valid pixel was found where the raster was sampled for its range of values")
         stretch = fit_stretch(sample)
-        ranges = ", ".join(
-            f"{low:.6g} to {high:.6g}" for low, high in zip(stretch.low, stretch.high, strict=True)
-        )
+        ranges = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in zip(stretch.low, stretch.high, strict=True))
         self._notes.append(f"Values were stretched to 8 bit for the whole raster, by band: {ranges}")
         return stretch
 
@@ -375,9 +353,7 @@ class RasterSource:
                 part = max(x0, box[0]), max(y0, box[1]), min(x0 + block_w, box[2]), min(y0 + block_h, box[3])
                 here = np.s_[part[1] - box[1] : part[3] - box[1], part[0] - box[0] : part[2] - box[0]]
                 try:
-                    found, ok = self._read_window(
-                        dataset, Window.from_slices((part[1], part[3]), (part[0], part[2]))
-                    )
+                    found, ok = self._read_window(dataset, Window.from_slices((part[1], part[3]), (part[0], part[2])))
                 except (RasterioError, OSError):
                     if dataset is self._dataset and part not in self.unreadable:
                         self.unreadable.append(part)
@@ -386,9 +362,7 @@ class RasterSource:
                 valid[here] = True if ok is None else ok
         return values, valid
 
-    def _read_window(
-        self, dataset: rasterio.DatasetReader, window: Window
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read_window(self, dataset: rasterio.DatasetReader, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
         wanted = list(self.bands) + ([self._alpha] if self._alpha else [])
         values = dataset.read(wanted, window=window)
         valid = np.ones(values.shape[1:], dtype=bool)
@@ -444,9 +418,7 @@ class RasterSource:
             box = _window_box(window)
             x_axis = plan_axis(box[0], 1, box[2] - box[0], scale=scales[0], length=self._dataset.width)
             y_axis = plan_axis(box[1], 1, box[3] - box[1], scale=scales[1], length=self._dataset.height)
-            native, ok = self._read_native(
-                self._dataset, (x_axis.start, y_axis.start, x_axis.end, y_axis.end)
-            )
+            native, ok = self._read_native(self._dataset, (x_axis.start, y_axis.start, x_axis.end, y_axis.end))
             mean, mean_ok = resample(native, ok, y_axis, x_axis)
             found, found_ok = self._read_native(overview, box)
             both = mean_ok & (found_ok if found_ok is not None else True)

@@ -9,9 +9,7 @@ from ..contracts import Grid, Tile
 from ..errors import InvalidParameter
 
 
-def plan_tiles(
-    grid: Grid, *, tile_px: int, overlap_px: int, area: shapely.Geometry | None = None
-) -> list[Tile]:
+def plan_tiles(grid: Grid, *, tile_px: int, overlap_px: int, area: shapely.Geometry | None = None) -> list[Tile]:
     """Cut a grid into overlapping tiles, row by row.
 
     The padded windows lie on a regular lattice and are `tile_px` wide wherever the grid is; the last of

@@ -1,0 +1,337 @@
+"""The journal of a job: what the detector found, tile by tile, safe against a kill at any moment.
+
+One SQLite file in the job folder. A tile is written in one transaction, with a checksum over all that it
+holds; what a torn or damaged file can no longer vouch for counts as not done and is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .contracts import Instance, Tile
+from .errors import JobFolderError
+
+FORMAT = 1
+FILE_NAME = "journal.sqlite"
+
+_MAX_MASK_PX = 2**28  # no building has more; a damaged or hostile file may claim it
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tile (
+    row INTEGER NOT NULL, col INTEGER NOT NULL, count INTEGER NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (row, col)
+);
+CREATE TABLE IF NOT EXISTS instance (
+    row INTEGER NOT NULL, col INTEGER NOT NULL, number INTEGER NOT NULL,
+    id TEXT NOT NULL, x0 INTEGER NOT NULL, y0 INTEGER NOT NULL, x1 INTEGER NOT NULL, y1 INTEGER NOT NULL,
+    score REAL NOT NULL, seen_row INTEGER NOT NULL, seen_col INTEGER NOT NULL,
+    cut INTEGER NOT NULL, edge INTEGER NOT NULL, refined INTEGER NOT NULL, probability BLOB NOT NULL,
+    PRIMARY KEY (row, col, number)
+);
+"""
+_COLUMNS = "id, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, probability"
+
+
+class Journal:
+    """Finished tiles of one job. Use `Journal.open`, as a context manager or with `close`.
+
+    Calls may come from any thread.
+
+    Attributes:
+        folder: the job folder.
+        notes: what was lost to damage, if anything, for the log.
+    """
+
+    @classmethod
+    def open(cls, job_folder: str | Path, fingerprint: dict[str, Any]) -> Journal:
+        """Open the journal of a job folder, making both where they do not exist.
+
+        Args:
+            job_folder: one job's folder.
+            fingerprint: everything the result depends on (raster, model, parameters), as JSON values.
+
+        Raises:
+            JobFolderError: the folder cannot be written, is in use by another process, or holds another
+                job; the message names what differs.
+        """
+        return cls(Path(job_folder), fingerprint)
+
+    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self._lock = threading.RLock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise JobFolderError(
+                f"The job folder {folder} cannot be made ({_reason(error)})", "Choose another folder"
+            ) from error
+        self._database = self._connect()
+        try:
+            with self._guarded():
+                self._check_fingerprint(fingerprint)
+                self._drop_damaged_tiles()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the folder. Everything added is already safe."""
+        with self._lock:
+            self._database.close()
+
+    def done(self) -> set[tuple[int, int]]:
+        """The finished tiles as ``(row, col)``."""
+        with self._guarded():
+            return set(self._database.execute("SELECT row, col FROM tile"))
+
+    def add(self, tile: Tile, instances: Iterable[Instance]) -> None:
+        """Record a finished tile; after return it survives a loss of power.
+
+        Raises:
+            JobFolderError: the disk is full or the folder has gone; the journal stays as it was.
+        """
+        self.add_batch([(tile, list(instances))])
+
+    def add_batch(self, batch: Sequence[tuple[Tile, Sequence[Instance]]]) -> None:
+        """Record several finished tiles in one transaction: all of them or none. Raises as `add`."""
+        rows = [(tile, [_to_row(instance) for instance in instances]) for tile, instances in batch]
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for tile, found in rows:
+                place = (tile.row, tile.col)
+                self._database.execute("DELETE FROM instance WHERE row = ? AND col = ?", place)
+                self._database.executemany(
+                    f"INSERT INTO instance (row, col, number, {_COLUMNS})"  # noqa: S608 - constant names
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(*place, number, *row) for number, row in enumerate(found)],
+                )
+                self._database.execute(
+                    "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)", (*place, len(found), _checksum(place, found))
+                )
+
+    def instances(self) -> Iterator[Instance]:
+        """All instances of finished tiles, by id (then tile), exactly as they were added.
+
+        Holds one instance at a time. Tiles added meanwhile may or may not be included.
+        """
+        with self._guarded():
+            keys = self._database.execute("SELECT row, col, number FROM instance ORDER BY id, row, col, number")
+            places = keys.fetchall()
+        for place in places:
+            with self._guarded():
+                row = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? AND number = ?",  # noqa: S608
+                    place,
+                ).fetchone()
+            yield _from_row(row)
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the database for this process alone, setting a file aside that is none."""
+        path = self.folder / FILE_NAME
+        for attempt in range(2):
+            database = None
+            try:
+                database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+                for pragma in (
+                    "trusted_schema = OFF",
+                    "cell_size_check = ON",
+                    "locking_mode = EXCLUSIVE",  # held until closed or dead: no second process
+                    "journal_mode = TRUNCATE",  # works on network drives too, unlike WAL
+                    "synchronous = FULL",
+                ):
+                    database.execute(f"PRAGMA {pragma}")
+                database.execute("BEGIN EXCLUSIVE")
+                database.execute("COMMIT")
+                if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                    raise sqlite3.DatabaseError("the file is damaged")
+                database.executescript(_SCHEMA)
+                _probe_schema(database)
+                return database
+            except sqlite3.DatabaseError as error:
+                if database is not None:
+                    database.close()
+                if _is_outside_trouble(error) or attempt:
+                    raise self._explain(error) from error
+                self._set_aside(path)
+        raise AssertionError("unreachable")
+
+    def _set_aside(self, path: Path) -> None:
+        number = 1
+        while (aside := path.with_name(f"journal.damaged-{number}.sqlite")).exists():
+            number += 1
+        try:
+            path.rename(aside)
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + "-journal").unlink()
+        except OSError as error:
+            raise JobFolderError(
+                f"The journal in {self.folder} is damaged and cannot be moved away ({_reason(error)})",
+                "Delete the job folder or choose another",
+            ) from error
+        self.notes.append(f"The job's journal was damaged; it was set aside as {aside.name} and work starts anew")
+
+    def _check_fingerprint(self, fingerprint: dict[str, Any]) -> None:
+        asked = {name: json.dumps(value, sort_keys=True, default=str) for name, value in fingerprint.items()}
+        asked["journal format"] = str(FORMAT)
+        stored = dict(self._database.execute("SELECT name, value FROM job"))
+        if not stored:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.executemany("INSERT INTO job VALUES (?, ?)", sorted(asked.items()))
+            return
+        differing = [name for name in sorted({*asked, *stored}) if asked.get(name) != stored.get(name)]
+        if differing:
+            details = "; ".join(
+                f"{name} was {_shorten(stored.get(name))}, is {_shorten(asked.get(name))}" for name in differing[:5]
+            )
+            raise JobFolderError(
+                f"The job folder {self.folder} belongs to another job ({details})",
+                "Choose an empty folder, or run with what the folder was begun with",
+            )
+
+    def _drop_damaged_tiles(self) -> None:
+        """Forget tiles whose contents no longer match their checksums, so that they are done again."""
+        damaged = []
+        for row, col, count, checksum in self._database.execute("SELECT * FROM tile").fetchall():
+            found = self._database.execute(
+                f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? ORDER BY number",  # noqa: S608
+                (row, col),
+            ).fetchall()
+            if len(found) != count or _checksum((row, col), found) != checksum or not all(map(_is_sound, found)):
+                damaged.append((row, col))
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for place in damaged:
+                self._database.execute("DELETE FROM tile WHERE row = ? AND col = ?", place)
+            self._database.execute(
+                "DELETE FROM instance WHERE NOT EXISTS"
+                " (SELECT 1 FROM tile WHERE tile.row = instance.row AND tile.col = instance.col)"
+            )
+        if damaged:
+            self.notes.append(f"{len(damaged)} tiles in the job's journal were damaged and are done again")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Serialise access and turn SQLite's errors into sentences."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._explain(error) from error
+
+    def _explain(self, error: sqlite3.Error) -> JobFolderError:
+        text = str(error).lower()
+        if "full" in text:
+            return JobFolderError(
+                f"The disk of the job folder {self.folder} is full",
+                "Free some space and run again with the same job folder to continue",
+            )
+        if "locked" in text or "busy" in text:
+            return JobFolderError(
+                f"The job folder {self.folder} is in use by another run", "Wait for it, or choose another folder"
+            )
+        return JobFolderError(
+            f"The journal in the job folder {self.folder} cannot be read or written ({_reason(error)})",
+            "Check the folder and its drive, then run again with the same job folder",
+        )
+
+
+def _probe_schema(database: sqlite3.Connection) -> None:
+    """Raise `sqlite3.DatabaseError` unless the tables have the columns they should."""
+    database.execute(f"SELECT row, col, number, {_COLUMNS} FROM instance LIMIT 1")  # noqa: S608
+    database.execute("SELECT row, col, count, checksum FROM tile LIMIT 1")
+    database.execute("SELECT name, value FROM job LIMIT 1")
+    made = database.execute("SELECT type FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchall()
+    if made:
+        raise sqlite3.DatabaseError("the file holds more than a journal")
+
+
+def _is_outside_trouble(error: sqlite3.Error) -> bool:
+    """Trouble with the folder, not with what the file holds: nothing to set aside."""
+    words = ("locked", "busy", "readonly", "unable to open", "disk", "full", "permission")
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error).lower() for word in words)
+
+
+def _to_row(instance: Instance) -> tuple[Any, ...]:
+    x0, y0, x1, y1 = map(int, instance.box)
+    probability = np.ascontiguousarray(instance.probability)
+    if probability.dtype != np.uint8 or probability.shape != (y1 - y0, x1 - x0):
+        raise ValueError(f"instance {instance.id}: {probability.dtype}{probability.shape} in box {instance.box}")
+    flags = int(instance.cut), int(instance.edge), int(instance.refined)
+    packed = zlib.compress(probability.tobytes(), 1)
+    seen = int(instance.tile[0]), int(instance.tile[1])
+    return (instance.id, x0, y0, x1, y1, float(instance.score), *seen, *flags, packed)
+
+
+def _from_row(row: Sequence[Any]) -> Instance:
+    name, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, packed = row
+    return Instance(
+        id=name,
+        box=(x0, y0, x1, y1),
+        probability=_unpack(packed, (y1 - y0, x1 - x0)),
+        score=score,
+        tile=(seen_row, seen_col),
+        cut=bool(cut),
+        edge=bool(edge),
+        refined=bool(refined),
+    )
+
+
+def _unpack(packed: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """uint8 of `shape`. Raises `ValueError` if that is not what was packed."""
+    size = shape[0] * shape[1]
+    if shape[0] < 0 or shape[1] < 0 or size > _MAX_MASK_PX:
+        raise ValueError("size of a mask")
+    try:
+        raw = zlib.decompressobj().decompress(packed, size + 1)
+    except zlib.error as error:
+        raise ValueError("packing of a mask") from error
+    if len(raw) != size:
+        raise ValueError("length of a mask")
+    return np.frombuffer(raw, dtype=np.uint8).reshape(shape).copy()
+
+
+def _is_sound(row: Sequence[Any]) -> bool:
+    try:
+        _from_row(row)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _checksum(place: tuple[int, int], rows: Sequence[Sequence[Any]]) -> bytes:
+    digest = hashlib.blake2s(repr(place).encode(), digest_size=16)
+    for row in rows:
+        digest.update(repr(tuple(row[:-1])).encode())
+        digest.update(row[-1] if isinstance(row[-1], bytes) else b"?")
+    return digest.digest()
+
+
+def _shorten(text: str | None) -> str:
+    if text is None:
+        return "nothing"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")

@@ -1,0 +1,236 @@
+"""Seams, on a synthetic world: a known set of buildings seen through the windows of a tiling."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cadastral_vectorizer.engine.contracts import Grid, Instance, Tile
+from cadastral_vectorizer.engine.merge.seams import merge_instances
+from cadastral_vectorizer.engine.raster.tiling import plan_tiles
+from scipy import ndimage
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+
+def make_grid(width: int, height: int) -> Grid:
+    return Grid(width, height, IDENTITY, "EPSG:32633", 0.3)
+
+
+class World:
+    """Buildings that do not overlap, as a label image."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.grid = make_grid(width, height)
+        self.labels = np.zeros((height, width), dtype=np.int32)
+        self.count = 0
+
+    def build(self, x0: int, y0: int, x1: int, y1: int) -> None:
+        self.count += 1
+        part = self.labels[y0:y1, x0:x1]
+        part[part == 0] = self.count
+
+    def truth(self) -> dict[int, np.ndarray]:
+        return {i: self.labels == i for i in range(1, self.count + 1)}
+
+    def look(self, tile: Tile, rng: np.random.Generator | None = None, damage: float = 0.0) -> list[Instance]:
+        """What a perfect detector sees in a tile, or one whose outlines are off by a pixel."""
+        x0, y0, x1, y1 = tile.padded
+        window = self.labels[y0:y1, x0:x1]
+        edges = (0, 0, self.grid.width, self.grid.height)
+        found = []
+        for label in np.unique(window[window > 0]):
+            mask = window == label
+            if rng is not None and rng.random() < damage:
+                change = ndimage.binary_dilation if rng.random() < 0.5 else ndimage.binary_erosion
+                mask = change(mask)
+            if not mask.any():
+                continue
+            rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = (x0 + cols[0], y0 + rows[0], x0 + cols[-1] + 1, y0 + rows[-1] + 1)
+            crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+            touches = [box[s] == tile.padded[s] for s in range(4)]
+            score = 0.9 if rng is None else float(rng.uniform(0.5, 1.0))
+            found.append(
+                Instance(
+                    id=f"{tile.row}-{tile.col}-{label}",
+                    box=tuple(map(int, box)),
+                    probability=np.where(crop, 230, 20).astype(np.uint8),
+                    score=score,
+                    tile=(tile.row, tile.col),
+                    cut=any(t and tile.padded[s] != edges[s] for s, t in enumerate(touches)),
+                    edge=any(t and tile.padded[s] == edges[s] for s, t in enumerate(touches)),
+                )
+            )
+        return found
+
+
+def make_town(width: int = 700, height: int = 520, seed: int = 1) -> World:
+    """Houses, terraces that share walls, large halls and a ring with a courtyard."""
+    world = World(width, height)
+    rng = np.random.default_rng(seed)
+    world.build(130, 100, 480, 250)  # hall larger than a window
+    world.labels[150:200, 200:400] = 0  # its courtyard
+    world.build(0, 300, 60, 360)  # at the raster's edge
+    for x in range(100, 680, 30):  # a terrace: touching neighbours along a whole seam
+        world.build(x, 280, x + 30, 320)
+    for _ in range(60):
+        x, y = int(rng.integers(0, width - 50)), int(rng.integers(0, height - 50))
+        w, h = rng.integers(8, 50, size=2)
+        part = np.s_[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2]
+        if not world.labels[part].any():
+            world.build(x, y, int(x + w), int(y + h))
+    return world
+
+
+def paint(instance: Instance, grid: Grid) -> np.ndarray:
+    mask = np.zeros((grid.height, grid.width), dtype=bool)
+    x0, y0, x1, y1 = instance.box
+    mask[y0:y1, x0:x1] = instance.mask
+    return mask
+
+
+def signature(merged: list[Instance]) -> list[tuple]:
+    return [(i.id, i.box, i.probability.tobytes(), i.score, i.tile, i.cut, i.edge) for i in merged]
+
+
+@pytest.mark.parametrize(
+    ("tile_px", "overlap_px"), [(96, 32), (128, 32), (128, 64), (192, 48), (256, 64), (300, 37), (512, 96), (1024, 64)]
+)
+def test_every_building_comes_out_once_and_whole_at_every_tile_size(tile_px, overlap_px):
+    world = make_town()
+    tiles = plan_tiles(world.grid, tile_px=tile_px, overlap_px=overlap_px)
+    merged = merge_instances((i for t in tiles for i in world.look(t)), tiles=tiles, grid=world.grid)
+    found = {paint(m, world.grid).tobytes() for m in merged}
+    assert found == {mask.tobytes() for mask in world.truth().values()}
+    assert len(merged) == world.count
+    assert not any(m.cut for m in merged)
+    assert sum(m.edge for m in merged) == len(
+        set(np.unique(np.r_[world.labels[0], world.labels[-1], world.labels[:, 0], world.labels[:, -1]])) - {0}
+    )
+    assert all(m.score == pytest.approx(0.9) for m in merged)
+
+
+def test_a_perfect_detector_gives_the_same_instances_at_every_tile_size():
+    world = make_town()
+    ids = set()
+    for tile_px, overlap_px in ((96, 32), (256, 64), (1024, 64)):
+        tiles = plan_tiles(world.grid, tile_px=tile_px, overlap_px=overlap_px)
+        merged = merge_instances((i for t in tiles for i in world.look(t)), tiles=tiles, grid=world.grid)
+        ids.add(tuple(m.id for m in merged))
+    assert len(ids) == 1
+
+
+def test_the_result_does_not_depend_on_the_order_of_sightings():
+    world = make_town(seed=3)
+    tiles = plan_tiles(world.grid, tile_px=128, overlap_px=40)
+    rng = np.random.default_rng(5)
+    seen = [i for t in tiles for i in world.look(t, rng, damage=0.7)]
+    expected = signature(merge_instances(seen, tiles=tiles, grid=world.grid))
+    shuffler = random.Random(7)
+    for _ in range(8):
+        shuffler.shuffle(seen)
+        shuffled_tiles = shuffler.sample(tiles, len(tiles))
+        assert signature(merge_instances(seen, tiles=shuffled_tiles, grid=world.grid)) == expected
+
+
+def test_rough_outlines_still_give_one_instance_per_building():
+    world = make_town(seed=11)
+    tiles = plan_tiles(world.grid, tile_px=128, overlap_px=48)
+    rng = np.random.default_rng(2)
+    seen = [i for t in tiles for i in world.look(t, rng, damage=1.0)]
+    merged = merge_instances(seen, tiles=tiles, grid=world.grid)
+    masks = [paint(m, world.grid) for m in merged]
+    for label, truth in world.truth().items():
+        matches = [m for m in masks if (m & truth).sum() > 0.5 * (m | truth).sum()]
+        assert len(matches) == 1, f"building {label} was found {len(matches)} times"
+    assert len(merged) == world.count
+
+
+def test_touching_neighbours_on_a_seam_stay_apart():
+    world = World(300, 100)
+    world.build(60, 20, 240, 50)
+    world.build(60, 50, 240, 80)  # both are cut by both windows, and share a wall
+    tiles = plan_tiles(world.grid, tile_px=180, overlap_px=60)
+    merged = merge_instances((i for t in tiles for i in world.look(t)), tiles=tiles, grid=world.grid)
+    assert sorted(m.box for m in merged) == [(60, 20, 240, 50), (60, 50, 240, 80)]
+
+
+def test_a_building_the_next_tile_missed_stays_cut():
+    world = World(300, 100)
+    world.build(60, 20, 240, 50)
+    tiles = plan_tiles(world.grid, tile_px=180, overlap_px=60)
+    merged = merge_instances(world.look(tiles[0]), tiles=tiles, grid=world.grid)
+    assert [(m.cut, m.box) for m in merged] == [(True, (60, 20, 180, 50))]
+
+
+def test_a_whole_sighting_beats_a_better_scored_piece():
+    world = World(300, 100)
+    world.build(100, 20, 150, 50)
+    tiles = plan_tiles(world.grid, tile_px=120, overlap_px=60)
+    seen = [replace(i, score=0.99 if i.cut else 0.6) for t in tiles for i in world.look(t)]
+    assert any(i.cut for i in seen)
+    (merged,) = merge_instances(seen, tiles=tiles, grid=world.grid)
+    assert merged.box == (100, 20, 150, 50) and merged.score == 0.6
+
+
+def test_the_tile_that_owns_the_centre_wins_over_the_score():
+    world = World(300, 100)
+    world.build(126, 20, 146, 40)
+    tiles = plan_tiles(world.grid, tile_px=160, overlap_px=60)
+    seen = [i for t in tiles for i in world.look(t)]
+    seen = [replace(i, score=0.95 if i.tile == (0, 1) else 0.6) for i in seen]
+    (merged,) = merge_instances(seen, tiles=tiles, grid=world.grid)
+    owner = next(t for t in tiles if t.core[0] <= 136 < t.core[2])
+    assert merged.tile == (owner.row, owner.col)
+
+
+def make_instance(box, *, score, tile=(0, 0)) -> Instance:
+    shape = (box[3] - box[1], box[2] - box[0])
+    return Instance("x", box, np.full(shape, 255, np.uint8), score, tile)
+
+
+def test_nested_duplicates_of_one_tile_vanish():
+    grid = make_grid(200, 200)
+    tiles = plan_tiles(grid, tile_px=256, overlap_px=0)
+    house, blob = make_instance((50, 50, 90, 90), score=0.9), make_instance((48, 48, 110, 92), score=0.5)
+    assert [m.box for m in merge_instances([blob, house], tiles=tiles, grid=grid)] == [house.box]
+    hall, panel = make_instance((20, 20, 180, 120), score=0.8), make_instance((30, 30, 60, 60), score=0.85)
+    assert [m.box for m in merge_instances([panel, hall], tiles=tiles, grid=grid)] == [hall.box]
+
+
+def test_a_building_inside_a_courtyard_stays():
+    grid = make_grid(200, 200)
+    tiles = plan_tiles(grid, tile_px=256, overlap_px=0)
+    ring = np.full((100, 100), 255, np.uint8)
+    ring[20:80, 20:80] = 0
+    seen = [Instance("r", (50, 50, 150, 150), ring, 0.9), make_instance((80, 80, 120, 120), score=0.6)]
+    assert len(merge_instances(seen, tiles=tiles, grid=grid)) == 2
+
+
+def test_empty_masks_and_no_instances_give_nothing():
+    grid = make_grid(50, 50)
+    tiles = plan_tiles(grid, tile_px=64, overlap_px=0)
+    empty = Instance("e", (3, 3, 5, 5), np.zeros((2, 2), np.uint8), 0.9)
+    assert merge_instances([empty], tiles=tiles, grid=grid) == []
+    assert merge_instances([], tiles=tiles, grid=grid) == []
+
+
+def test_time_grows_little_faster_than_the_number_of_buildings():
+    def run(side: int) -> float:
+        world = World(side, side)
+        for y in range(3, side - 20, 24):
+            for x in range(3, side - 20, 24):
+                world.build(x, y, x + 16, y + 16)
+        tiles = plan_tiles(world.grid, tile_px=128, overlap_px=32)
+        seen = [i for t in tiles for i in world.look(t)]
+        start = time.process_time()
+        merged = merge_instances(seen, tiles=tiles, grid=world.grid)
+        assert len(merged) == world.count
+        return (time.process_time() - start) / len(seen)
+
+    run(300)
+    assert run(1600) < 3 * run(400) + 1e-4
