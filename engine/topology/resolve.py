@@ -1,0 +1,91 @@
+"""One clean coverage: overlaps resolved by priority, close neighbours joined, everything on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import shapely
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..contracts import Outline
+from .cover import partition
+from .grid import GRID_M, snap_to_grid
+from .join import join_neighbours
+
+
+def resolve(outlines: list[Outline], *, snap_m: float, tolerance_m: float) -> list[Outline]:
+    """Make outlines a clean coverage.
+
+    Of two outlines that claim the same ground the one with the higher score gets it, then the
+    larger one, then the smaller id. Neighbours closer than `snap_m` are joined: the outline of
+    lower priority takes over the wall of the other, with the same vertices. The result depends
+    neither on the order of the list nor on anything farther away than a chain of neighbours.
+
+    Args:
+        outlines: valid single polygons in a metric CRS; ids differ.
+        snap_m: greatest width of a gap that is closed; 0 closes none.
+        tolerance_m: a polygon that loses more than half of its area to others is marked in `check`.
+
+    Returns:
+        Outlines in the same order, one for each: valid single polygons on a 0.01 m grid, no two
+        overlapping. An outline wholly covered by one of higher priority cannot be cut free of it:
+        it keeps its geometry and says so in `check`.
+    """
+    if not outlines:
+        return []
+    shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
+    checks = [o.check for o in outlines]
+    for members in neighbourhoods(shapes, reach_m=snap_m):
+        members = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
+        settled, covered = _settle(shapes[members], snap_m=snap_m)
+        for k, shape, by in zip(members, settled, covered):
+            if by is not None:
+                checks[k] = _note(checks[k], f"lies on {outlines[members[by]].id}")
+            elif shape.area < 0.5 * shapes[k].area:
+                checks[k] = _note(checks[k], "lost more than half of its area to neighbours")
+            shapes[k] = shape
+    return [replace(o, geometry=s, check=c) for o, s, c in zip(outlines, shapes, checks)]
+
+
+def neighbourhoods(shapes: np.ndarray, *, reach_m: float) -> list[np.ndarray]:
+    """Groups of two or more polygons linked by distances up to `reach_m`, as index arrays."""
+    a, b = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=max(reach_m, GRID_M))
+    links = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(shapes), len(shapes)))
+    _, label = connected_components(links, directed=False)
+    order = np.argsort(label, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+    return [g for g in groups if len(g) > 1]
+
+
+def _priority(outline: Outline, shape: shapely.Polygon) -> tuple[float, float, str]:
+    return -outline.score, -round(shape.area, 2), outline.id
+
+
+def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon], list[int | None]]:
+    """Settle one neighbourhood, given by descending priority.
+
+    Returns:
+        The polygons, and for each the index of the one that covers it, or None.
+    """
+    claims, covered = list(shapes), [None] * len(shapes)
+    tree = shapely.STRtree(shapes)
+    for k in range(1, len(shapes)):
+        near = tree.query(shapes[k], predicate="dwithin", distance=max(snap_m, GRID_M))
+        rivals = sorted(int(r) for r in near if r < k and covered[r] is None)
+        if not rivals:
+            continue
+        mine, owner = join_neighbours(claims[k], [claims[r] for r in rivals], snap_m=snap_m)
+        if mine is None:
+            covered[k] = rivals[owner]
+        else:
+            claims[k] = mine
+    free = [k for k in range(len(claims)) if covered[k] is None]
+    for k, shape in zip(free, partition([claims[k] for k in free], grid_m=GRID_M, gap_m=snap_m)):
+        claims[k] = shape
+    return claims, covered
+
+
+def _note(check: str, reason: str) -> str:
+    return f"{check}; {reason}" if check else reason
