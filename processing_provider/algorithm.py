@@ -1,0 +1,94 @@
+"""What all algorithms share: names, icon, one way to call the engine, one way to say what failed."""
+
+from __future__ import annotations
+
+from functools import wraps
+from pathlib import Path
+
+from qgis.core import QgsApplication, QgsProcessingAlgorithm, QgsProcessingException
+from qgis.PyQt.QtCore import QCoreApplication
+from qgis.PyQt.QtGui import QIcon
+
+from ..engine.errors import EngineError
+from ..plugin.about import RESOURCES
+from ..plugin.environment import Environment
+from .engine_process import run_job
+
+
+def profile_folder() -> Path:
+    """The plugin's folder in the QGIS profile: environment and unfinished jobs, kept over updates."""
+    return Path(QgsApplication.qgisSettingsDirPath()) / "cadastral_vectorizer"
+
+
+def engine_environment() -> Environment:
+    """The engine's environment of this QGIS profile."""
+    return Environment(profile_folder() / "environment")
+
+
+def explained(process):
+    """Decorate ``processAlgorithm`` so that an expected failure reaches the log as its one sentence."""
+
+    @wraps(process)
+    def wrapper(self, parameters, context, feedback):
+        try:
+            return process(self, parameters, context, feedback)
+        except EngineError as error:
+            raise QgsProcessingException(str(error)) from error
+
+    return wrapper
+
+
+class CadastralAlgorithm(QgsProcessingAlgorithm):
+    """Base of the algorithms; subclasses fill in the constants and the methods.
+
+    Order in every file: constants, `displayName` to `shortHelpString`, `initAlgorithm`, `settings`,
+    `prepareAlgorithm`, `processAlgorithm`, `postProcessAlgorithm`.
+    """
+
+    NAME = ""
+    ICON = "logo.svg"
+    TAGS = ""
+    NEEDS_ENGINE = True
+
+    def tr(self, text):
+        """Translate `text`."""
+        return QCoreApplication.translate("CadastralVectorizer", text)
+
+    def createInstance(self):  # noqa: N802
+        return type(self)()
+
+    def name(self):
+        return self.NAME
+
+    def tags(self):
+        return self.tr(self.TAGS).split(",")
+
+    def icon(self):
+        return QIcon(str(RESOURCES / "icons" / self.ICON))
+
+    def group(self):
+        return self.tr("Buildings")
+
+    def groupId(self):  # noqa: N802
+        return "buildings"
+
+    def settings(self, parameters, context):
+        """The job's configuration with blank paths, validated before the run; None if there is none."""
+
+    def checkParameterValues(self, parameters, context):  # noqa: N802
+        ok, message = super().checkParameterValues(parameters, context)
+        if not ok:
+            return ok, message
+        try:
+            if self.NEEDS_ENGINE:
+                engine_environment().require()
+            config = self.settings(parameters, context)
+            if config is not None:
+                config.validate()
+        except EngineError as error:
+            return False, str(error)
+        return True, ""
+
+    def run_engine(self, job, config, feedback):
+        """Run one job of the engine. Returns its result. Raises `EngineError`."""
+        return run_job(engine_environment().require(), job, config.to_dict(), feedback)

@@ -1,0 +1,102 @@
+"""A generated orthophoto with its true outlines."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+from qgis.core import QgsProcessingOutputNumber
+
+from ..engine.config import STYLES, SceneConfig
+from ..engine.errors import InvalidParameter, OutputError
+from . import parameters as p
+from .algorithm import CadastralAlgorithm, explained
+from .layers import destination_file, require_writable
+from .results import Result
+
+
+class CreateSampleScene(CadastralAlgorithm):
+    """``cadastral:createsamplescene``."""
+
+    NAME = "createsamplescene"
+    ICON = "scene.svg"
+    TAGS = "synthetic,orthophoto,test data,sample,generate,building"
+
+    def displayName(self):  # noqa: N802
+        return self.tr("Create sample scene")
+
+    def shortHelpString(self):  # noqa: N802
+        return self.tr(
+            "Generates an orthophoto of a settlement and the true outlines of its buildings, to try the other "
+            "algorithms on and to train with. The same seed gives the same scene."
+        )
+
+    def initAlgorithm(self, config=None):  # noqa: N802
+        tr = self.tr
+        for parameter in (
+            p.number("WIDTH", tr("Width (pixels)"), tr("Width of the orthophoto."),
+                default=1024, minimum=64, maximum=16384),
+            p.number("HEIGHT", tr("Height (pixels)"), tr("Height of the orthophoto."),
+                default=1024, minimum=64, maximum=16384),
+            p.number("PIXEL_SIZE", tr("Ground pixel (metres)"), tr("Edge of a pixel on the ground."),
+                default=0.2, minimum=0.03, maximum=2.0),
+            p.choice("STYLE", tr("Regional style"), tr("How houses, roofs and ground look."),
+                options=[tr(style.replace("_", " ").capitalize()) for style in STYLES]),
+            p.number("DENSITY", tr("Density (0 to 1)"), tr("Share of the parcels that carry a building."),
+                default=0.8, minimum=0.0, maximum=1.0),
+            p.crs("CRS", tr("CRS"), tr("Coordinate reference system of the scene."), default="EPSG:32633"),
+            p.number("ROTATION", tr("Rotation (degrees)"),
+                tr("Of the pixel grid against north, counter-clockwise."),
+                default=0.0, minimum=-360.0, maximum=360.0, advanced=True),
+            p.number("SEED", tr("Seed"), tr("Another number gives another scene."),
+                default=1, minimum=0, maximum=2**31 - 1),
+            p.raster_destination("OUTPUT", tr("Orthophoto"), tr("GeoTIFF to write.")),
+            p.polygon_sink("OUTLINES", tr("True outlines"), tr("One polygon per building.")),
+        ):  # fmt: skip
+            self.addParameter(parameter)
+        self.addOutput(QgsProcessingOutputNumber("BUILDINGS", tr("Number of buildings")))
+
+    def settings(self, parameters, context):
+        crs = self.parameterAsCrs(parameters, "CRS", context)
+        return SceneConfig(
+            raster="-",
+            outlines="-",
+            width_px=self.parameterAsInt(parameters, "WIDTH", context),
+            height_px=self.parameterAsInt(parameters, "HEIGHT", context),
+            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
+            style=STYLES[self.parameterAsEnum(parameters, "STYLE", context)],
+            density=self.parameterAsDouble(parameters, "DENSITY", context),
+            crs=crs.authid() or crs.toWkt(),
+            rotation_deg=self.parameterAsDouble(parameters, "ROTATION", context),
+            seed=self.parameterAsInt(parameters, "SEED", context),
+        )
+
+    @explained
+    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        self._raster = Path(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        if self._raster.suffix.lower() not in (".tif", ".tiff"):
+            raise InvalidParameter(f"The orthophoto {self._raster} is no GeoTIFF", "Name it .tif")
+        require_writable(self._raster)
+        require_writable(destination_file(parameters.get("OUTLINES")))
+        return True
+
+    @explained
+    def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
+            config = dataclasses.replace(
+                self.settings(parameters, context),
+                raster=str(Path(name) / "scene.tif"),
+                outlines=str(Path(name) / "outlines.gpkg"),
+            )
+            result = self.run_engine("scene", config, feedback)
+            outlines = Result(result["outlines"]).write(self, parameters, "OUTLINES", context, feedback)
+            try:
+                shutil.move(result["raster"], self._raster)
+            except OSError as error:
+                self._raster.unlink(missing_ok=True)
+                raise OutputError(
+                    f"The orthophoto cannot be written ({error.strerror})", "Check the free space"
+                ) from error
+        return {"OUTPUT": str(self._raster), "OUTLINES": outlines, "BUILDINGS": result["buildings"]}

@@ -1,0 +1,94 @@
+"""Short constructors for Processing parameters: none without help, none without bounds.
+
+Unscoped names of QGIS's enums are used here and in `layers`, nowhere else: they are the spelling that
+both QGIS 3.22 and QGIS 4 understand.
+"""
+
+from __future__ import annotations
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterCrs,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+
+def _with_help(parameter, text, advanced=False):
+    parameter.setHelp(text)
+    if advanced:
+        parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
+    return parameter
+
+
+def raster(name, label, help_text, *, optional=False):
+    """An orthophoto."""
+    return _with_help(QgsProcessingParameterRasterLayer(name, label, optional=optional), help_text)
+
+
+def polygons(name, label, help_text, *, optional=False):
+    """A polygon layer to read."""
+    types = [QgsProcessing.TypeVectorPolygon]
+    return _with_help(QgsProcessingParameterFeatureSource(name, label, types, optional=optional), help_text)
+
+
+def polygon_sink(name, label, help_text, *, optional=False):
+    """A polygon layer to write."""
+    kind = QgsProcessing.TypeVectorPolygon
+    return _with_help(QgsProcessingParameterFeatureSink(name, label, kind, optional=optional), help_text)
+
+
+def number(name, label, help_text, *, default, minimum, maximum, advanced=False):
+    """A number; integer bounds make an integer parameter."""
+    integer = all(isinstance(value, int) for value in (default, minimum, maximum))
+    kind = QgsProcessingParameterNumber.Integer if integer else QgsProcessingParameterNumber.Double
+    parameter = QgsProcessingParameterNumber(name, label, kind, default, False, minimum, maximum)
+    return _with_help(parameter, help_text, advanced)
+
+
+def switch(name, label, help_text, *, default, advanced=False):
+    """Yes or no."""
+    return _with_help(QgsProcessingParameterBoolean(name, label, defaultValue=default), help_text, advanced)
+
+
+def choice(name, label, help_text, *, options, default=0, advanced=False):
+    """One of several options, given by index."""
+    parameter = QgsProcessingParameterEnum(name, label, options, False, default, False, False)
+    return _with_help(parameter, help_text, advanced)
+
+
+def crs(name, label, help_text, *, default):
+    """A coordinate reference system."""
+    return _with_help(QgsProcessingParameterCrs(name, label, default), help_text)
+
+
+def folder(name, label, help_text, *, advanced=False):
+    """An optional folder."""
+    kind = QgsProcessingParameterFile.Folder
+    return _with_help(QgsProcessingParameterFile(name, label, kind, optional=True), help_text, advanced)
+
+
+def file(name, label, help_text, *, file_filter, advanced=False):
+    """An optional file to read."""
+    kind = QgsProcessingParameterFile.File
+    parameter = QgsProcessingParameterFile(name, label, kind, optional=True, fileFilter=file_filter)
+    return _with_help(parameter, help_text, advanced)
+
+
+def file_destination(name, label, help_text, *, file_filter):
+    """An optional file to write, not written unless it is asked for."""
+    parameter = QgsProcessingParameterFileDestination(name, label, file_filter, None, True, False)
+    return _with_help(parameter, help_text)
+
+
+def raster_destination(name, label, help_text):
+    """A raster to write."""
+    return _with_help(QgsProcessingParameterRasterDestination(name, label), help_text)

@@ -1,0 +1,38 @@
+"""The provider that lists the algorithms."""
+
+from __future__ import annotations
+
+from qgis.core import QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from ..plugin.about import RESOURCES, about, version
+from .create_sample_scene import CreateSampleScene
+from .evaluate import Evaluate
+from .regularize_polygons import RegularizePolygons
+from .setup_environment import SetUpEnvironment
+from .vectorize_buildings import VectorizeBuildings
+
+ALGORITHMS = (VectorizeBuildings, RegularizePolygons, Evaluate, CreateSampleScene, SetUpEnvironment)
+
+
+class CadastralProvider(QgsProcessingProvider):
+    """Provider ``cadastral``."""
+
+    def id(self):
+        return "cadastral"
+
+    def name(self):
+        return about()["name"]
+
+    def versionInfo(self):  # noqa: N802
+        return version()
+
+    def icon(self):
+        return QIcon(str(RESOURCES / "icons" / "logo.svg"))
+
+    def supportedOutputRasterLayerExtensions(self):  # noqa: N802
+        return ["tif"]
+
+    def loadAlgorithms(self):  # noqa: N802
+        for algorithm in ALGORITHMS:
+            self.addAlgorithm(algorithm())

@@ -1,0 +1,137 @@
+"""Orthophoto to building polygons."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
+
+from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, VectorizeConfig
+from . import parameters as p
+from .algorithm import CadastralAlgorithm, explained
+from .jobs import fingerprint, job_folder
+from .layers import content_hash, destination_file, raster_source, require_writable, write_polygons
+from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+
+
+class VectorizeBuildings(CadastralAlgorithm):
+    """``cadastral:vectorizebuildings``."""
+
+    NAME = "vectorizebuildings"
+    ICON = "vectorize.svg"
+    TAGS = "building,house,footprint,orthophoto,aerial,detect,extract,digitize,cadastre,deep learning"
+
+    def displayName(self):  # noqa: N802
+        return self.tr("Vectorize buildings")
+
+    def shortHelpString(self):  # noqa: N802
+        return self.tr(
+            "Finds the buildings in an orthophoto and outlines each with one polygon.\n\n"
+            "A neural network finds every building, a second one sharpens its outline, and the outlines are "
+            "simplified, squared and cleaned: they do not overlap, and neighbours share their walls.\n\n"
+            "Look first at the outlines whose attribute 'check' is not empty. A run that was stopped goes on "
+            "where it was when it is run again with the same parameters."
+        )
+
+    def initAlgorithm(self, config=None):  # noqa: N802
+        tr = self.tr
+        angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
+        for parameter in (
+            p.raster("INPUT", tr("Orthophoto"),
+                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue).")),
+            p.polygons("AREA", tr("Area to work in"), optional=True, help_text=
+                tr("Polygons that bound the work, in any CRS. Empty: the whole orthophoto.")),
+            p.file("MODEL", tr("Model package"),
+                tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
+                file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
+            p.number("SCORE_THRESHOLD", tr("Lowest score (0 to 1)"),
+                tr("Buildings the network is less sure of are left out. Lower finds more, also false ones."),
+                default=0.5, minimum=0.0, maximum=1.0),
+            p.switch("REFINE", tr("Sharpen outlines with the second network"),
+                tr("Outlines follow the image more closely; takes longer."), default=True),
+            p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
+                tr("How far an outline may move when it is simplified and squared."),
+                default=0.4, minimum=0.0, maximum=10.0),
+            p.choice("REGULARIZATION", tr("Regularization"),
+                tr("Which angles the outlines are made of. One that would move too far keeps its shape; its "
+                   "attributes 'regularized' and 'check' say so."), options=angles, default=1),
+            p.number("MIN_AREA", tr("Smallest building (square metres)"),
+                tr("Smaller ones are left out; the log says how many."),
+                default=6.0, minimum=0.0, maximum=1e6),
+            p.number("TILE_SIZE", tr("Tile size (pixels, 0 = automatic)"),
+                tr("Edge of the pieces the orthophoto is worked in: 0, or 128 to 4096."),
+                default=0, minimum=0, maximum=4096, advanced=True),
+            p.number("OVERLAP", tr("Overlap of tiles (pixels, 0 = automatic)"),
+                tr("How far neighbouring pieces reach into each other, at most half of the tile size."),
+                default=0, minimum=0, maximum=2048, advanced=True),
+            p.number("BATCH_SIZE", tr("Batch size (tiles, 0 = automatic)"),
+                tr("How many pieces the network sees at once; fewer need less memory."),
+                default=0, minimum=0, maximum=256, advanced=True),
+            p.choice("DEVICE", tr("Device"),
+                tr("Where the networks run; automatic takes a graphics card if there is one."),
+                options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
+            p.choice("PRECISION", tr("Precision"),
+                tr("Number format inside the networks; bfloat16 is faster where the processor knows it."),
+                options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+            p.folder("JOB_FOLDER", tr("Job folder"),
+                tr("Where unfinished work is kept so that a stopped run can go on. Empty: a folder in the "
+                   "QGIS profile, removed when the run is complete."), advanced=True),
+            p.polygon_sink("OUTPUT", tr("Buildings"),
+                tr("One polygon per building, in the CRS of the orthophoto.")),
+        ):  # fmt: skip
+            self.addParameter(parameter)
+        self.addOutput(QgsProcessingOutputNumber("BUILDINGS", tr("Number of buildings")))
+        self.addOutput(QgsProcessingOutputNumber("SECONDS", tr("Seconds the engine worked")))
+        self.addOutput(QgsProcessingOutputString("MODEL_HASH", tr("Hash of the model")))
+
+    def settings(self, parameters, context):
+        model = self.parameterAsString(parameters, "MODEL", context)
+        return VectorizeConfig(
+            raster="-",
+            output="-",
+            job_folder="-",
+            model=str(Path(model).parent) if model.endswith("model.json") else model,
+            score_threshold=self.parameterAsDouble(parameters, "SCORE_THRESHOLD", context),
+            refine=self.parameterAsBool(parameters, "REFINE", context),
+            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
+            regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
+            min_area_m2=self.parameterAsDouble(parameters, "MIN_AREA", context),
+            tile_size_px=self.parameterAsInt(parameters, "TILE_SIZE", context),
+            overlap_px=self.parameterAsInt(parameters, "OVERLAP", context),
+            batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
+            device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
+            precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
+        )
+
+    @explained
+    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        self._raster = raster_source(self.parameterAsRasterLayer(parameters, "INPUT", context))
+        require_writable(destination_file(parameters.get("OUTPUT")))
+        return True
+
+    @explained
+    def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        config = dataclasses.replace(self.settings(parameters, context), raster=self._raster)
+        area = self.parameterAsSource(parameters, "AREA", context)
+        bounds = content_hash(area)
+        mark = fingerprint({**config.to_dict(), "area": bounds}, config.raster, config.model)
+        with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
+            config = dataclasses.replace(
+                config,
+                output=str(folder / "buildings.gpkg"),
+                job_folder=str(folder),
+                area=str(folder / f"area-{bounds[:16]}.gpkg") if area else "",
+            )
+            if area and not Path(config.area).exists():
+                write_polygons(area, Path(config.area), context)
+            result = self.run_engine("vectorize", config, feedback)
+            output = Result(result["output"]).write(self, parameters, "OUTPUT", context, feedback)
+        self._dressing = output, facts_of(result), self.tr("Buildings"), "buildings.qml"
+        write_geopackage_metadata(output, self._dressing[1])
+        numbers = {name.upper(): result[name] for name in ("buildings", "seconds", "model_hash")}
+        return {"OUTPUT": output, **numbers}
+
+    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
+        dress_layer(context, *self._dressing)
+        return {}
