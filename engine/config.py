@@ -220,6 +220,10 @@ class EvaluateConfig(Config):
         report: HTML page to write; optional.
         figures: JSON file to write; optional.
         limit_m: limiting mean-square error of corner positions, metres.
+        others: more predicted layers, shown beside the first.
+        pixel_m: ground pixel for pixel figures; 0 takes it from the raster.
+        surveyed: the reference was measured in the field, independently of the imagery.
+        size_limits_m2: buildings below the first are small, above the second large.
     """
 
     predicted: str
@@ -230,8 +234,172 @@ class EvaluateConfig(Config):
     report: str = ""
     figures: str = ""
     limit_m: float = 0.1
+    others: tuple[str, ...] = ()
+    pixel_m: float = 0.0
+    surveyed: bool = False
+    size_limits_m2: tuple[float, float] = (50.0, 250.0)
 
     def validate(self) -> None:
         require_given("predicted", self.predicted)
         require_given("reference", self.reference)
         require_range("limit_m", self.limit_m, 0.001, 100.0)
+        require_range("pixel_m", self.pixel_m, 0.0, 100.0)
+        require_range("size_limits_m2", self.size_limits_m2[0], 0.0, self.size_limits_m2[1])
+
+
+@dataclass(frozen=True)
+class CompareConfig(Config):
+    """Detected buildings against the existing cadastre.
+
+    Attributes:
+        predicted: detected buildings, vector file.
+        cadastre: existing buildings, vector file.
+        output: GeoPackage to write, one feature per finding.
+        area: vector file bounding the comparison; empty for everything.
+        figures: JSON file for the summary; optional.
+        cadastre_id: field of the identifier kept from the cadastre; the feature id where it does not exist.
+        tolerance_m: outlines closer than this everywhere are unchanged.
+        shift_m: buildings of the same shape farther than this are shifted.
+        min_overlap: share of the smaller polygon that two must have in common to be the same building.
+        min_area_m2: smaller detections without a counterpart are not new buildings.
+    """
+
+    predicted: str
+    cadastre: str
+    output: str
+    area: str = ""
+    figures: str = ""
+    cadastre_id: str = "id"
+    tolerance_m: float = 0.5
+    shift_m: float = 0.5
+    min_overlap: float = 0.3
+    min_area_m2: float = 10.0
+
+    def validate(self) -> None:
+        require_given("predicted", self.predicted)
+        require_given("cadastre", self.cadastre)
+        require_given("output", self.output)
+        require_range("tolerance_m", self.tolerance_m, 0.01, 100.0)
+        require_range("shift_m", self.shift_m, 0.01, 100.0)
+        require_range("min_overlap", self.min_overlap, 0.05, 0.95)
+        require_range("min_area_m2", self.min_area_m2, 0.0, 1e6)
+
+
+@dataclass(frozen=True)
+class TrainDetectorConfig(Config):
+    """Chips to a detector.
+
+    Attributes:
+        chips: chip folders; training uses their ``train`` split, model selection their ``val`` split.
+        work_folder: checkpoints and log; a run found there is continued.
+        base: model package to start from; empty to start from scratch.
+        steps: optimiser steps; 0 to train for `minutes` instead.
+        minutes: time budget, pauses not counted; the learning rate follows it.
+        trunk_share: first share of the budget in which only trunk, proposals and dense head learn.
+        source_weights: ``source=weight`` entries; the square root of the number of buildings otherwise.
+    """
+
+    chips: tuple[str, ...]
+    work_folder: str
+    base: str = ""
+    architecture: str = "compact"
+    pixel_m: float = 0.2
+    crop_px: int = 256
+    scale_min: float = 0.6
+    scale_max: float = 1.8
+    steps: int = 0
+    minutes: float = 60.0
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    trunk_share: float = 0.12
+    source_weights: tuple[str, ...] = ()
+    validate_every: int = 1000
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    seed: int = 1
+
+    def validate(self) -> None:
+        if not self.chips:
+            raise InvalidParameter("No chip folder is given", "Give at least one")
+        require_given("work_folder", self.work_folder)
+        require_range("pixel_m", self.pixel_m, 0.03, 2.0)
+        require_range("crop_px", self.crop_px, 128, 1024)
+        if self.crop_px % 64:
+            raise InvalidParameter(f"crop_px {self.crop_px} is no multiple of 64", "Choose 256 or 512")
+        require_range("scale_min", self.scale_min, 0.1, self.scale_max)
+        require_range("scale_max", self.scale_max, self.scale_min, 10.0)
+        require_range("steps", self.steps, 0, 1e7)
+        require_range("minutes", self.minutes, 0.0 if self.steps else 0.01, 1e5)
+        require_range("batch_size", self.batch_size, 1, 256)
+        require_range("learning_rate", self.learning_rate, 1e-7, 1.0)
+        require_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_range("trunk_share", self.trunk_share, 0.0, 0.9)
+        require_choice("device", self.device, DEVICES)
+        require_choice("precision", self.precision, PRECISIONS)
+        for entry in self.source_weights:
+            name, _, weight = entry.partition("=")
+            if not name or not weight.replace(".", "", 1).isdigit():
+                raise InvalidParameter(f"source_weights entry {entry!r} is not name=number", "Correct it")
+
+
+@dataclass(frozen=True)
+class TrainRefinerConfig(Config):
+    """Chips or mask pairs to a mask refiner.
+
+    Attributes:
+        work_folder: checkpoints, weights, figures and report; a run found there is continued.
+        chips: chip folders; ``train`` chips are learnt from, ``val`` chips select the weights.
+        pairs: folder with ``predicted/`` and ``exact/`` masks of the same names, used instead of chips.
+        predictions: folder of detector masks on the chips; mixed with synthetic damage.
+        predicted_share: share of the examples taken from `predictions`.
+        base: ``refiner.safetensors`` to start from; empty to start from scratch.
+        variant: ``guided``, ``vinokurov``, or a NeuralSegmentello name such as ``tiny16-128``.
+        steps: optimiser steps.
+        minutes: time budget that ends the run earlier; 0 for none. The learning rate follows both.
+        batch_size: crops of 128 x 128 px; fewer of larger ones.
+        learning_rate: 0 lets the variant choose.
+        lambda_l1: weight of the L1 term of ``vinokurov``.
+        adversarial_weight: of the discriminator's term; negative lets the variant choose.
+        validate_every: steps between validations; `patience` of them without gain end the run, 0 never.
+    """
+
+    work_folder: str
+    chips: tuple[str, ...] = ()
+    pairs: str = ""
+    predictions: str = ""
+    predicted_share: float = 0.5
+    base: str = ""
+    variant: str = "guided"
+    steps: int = 8000
+    minutes: float = 0.0
+    batch_size: int = 16
+    learning_rate: float = 0.0
+    lambda_l1: float = 100.0
+    adversarial_weight: float = -1.0
+    validate_every: int = 500
+    patience: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    seed: int = 1
+
+    def validate(self) -> None:
+        require_given("work_folder", self.work_folder)
+        if bool(self.chips) == bool(self.pairs):
+            raise InvalidParameter("Chips and mask pairs are alternatives", "Give one of chips and pairs")
+        if self.predictions and not self.chips:
+            raise InvalidParameter("Predictions are given without chips", "Give the chips they were made on")
+        require_range("predicted_share", self.predicted_share, 0.0, 1.0)
+        require_range("steps", self.steps, 1, 1e7)
+        require_range("minutes", self.minutes, 0.0, 1e5)
+        require_range("batch_size", self.batch_size, 1, 1024)
+        require_range("learning_rate", self.learning_rate, 0.0, 1.0)
+        require_range("lambda_l1", self.lambda_l1, 0.0, 1e6)
+        require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
+        require_range("validate_every", self.validate_every, 1, 1e7)
+        require_range("patience", self.patience, 0, 1e6)
+        require_range("threads", self.threads, 0, 1024)
+        require_choice("device", self.device, DEVICES)
+        require_choice("precision", self.precision, PRECISIONS)

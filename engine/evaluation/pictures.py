@@ -42,9 +42,7 @@ class Orthophoto:
         try:
             self._dataset = rasterio.open(path)
         except rasterio.errors.RasterioError as error:
-            raise RasterError(
-                f"The raster {path} cannot be opened ({error})", "Check the path and the file"
-            ) from error
+            raise RasterError(f"The raster {path} cannot be opened ({error})", "Check the path and the file") from error
         if self._dataset.count == 0:
             raise RasterError(f"The raster {path} has no bands", "Give an orthophoto")
         self.width, self.height = self._dataset.width, self._dataset.height
@@ -78,9 +76,7 @@ class Orthophoto:
         """
         window = window or Window(0, 0, self.width, self.height)
         side = max(window.width, window.height)
-        scale = (
-            min(max_side_px / side, 1.0) if side > max_side_px else float(min(max_side_px // side, max_zoom))
-        )
+        scale = min(max_side_px / side, 1.0) if side > max_side_px else float(min(max_side_px // side, max_zoom))
         width, height = max(1, round(window.width * scale)), max(1, round(window.height * scale))
         shape = (int(min(height, np.ceil(window.height))), int(min(width, np.ceil(window.width))))
         image = self._read_rgb(window, shape)
@@ -123,13 +119,9 @@ class Orthophoto:
             values = self._dataset.read(
                 self._bands, window=window, out_shape=(len(self._bands), *shape), resampling=resampling
             )
-            valid = (
-                self._dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
-            )
+            valid = self._dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
         except rasterio.errors.RasterioError as error:
-            raise RasterError(
-                f"The raster cannot be read ({error})", "Check the file, it may be damaged"
-            ) from error
+            raise RasterError(f"The raster cannot be read ({error})", "Check the file, it may be damaged") from error
         return values, valid & np.isfinite(values).all(axis=0)
 
     def _read_rgb(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
@@ -178,9 +170,7 @@ def _rings_near(geometries: np.ndarray, width: int, height: int) -> list[np.ndar
     west, south, east, north = shapely.bounds(lines).T if len(lines) else np.empty((4, 0))
     near = (east >= frame[0]) & (west <= frame[2]) & (north >= frame[1]) & (south <= frame[3])
     inside = (west >= frame[0]) & (east <= frame[2]) & (south >= frame[1]) & (north <= frame[3])
-    lines = np.concatenate(
-        [lines[inside], shapely.get_parts(shapely.clip_by_rect(lines[near & ~inside], *frame))]
-    )
+    lines = np.concatenate([lines[inside], shapely.get_parts(shapely.clip_by_rect(lines[near & ~inside], *frame))])
     lines = lines[shapely.get_num_coordinates(lines) > 1]
     # cv2 puts integer coordinates on pixel centres, we put them on pixel corners.
     points = np.rint((shapely.get_coordinates(lines) - 0.5) * (1 << _SHIFT)).astype(np.int32)
@@ -215,6 +205,4 @@ def write_atomically(path: str, content: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error})", "Check the folder and the free space"
-        ) from error
+        raise OutputError(f"{path} cannot be written ({error})", "Check the folder and the free space") from error

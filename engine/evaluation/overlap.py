@@ -1,0 +1,157 @@
+"""Which polygons overlap, and by how much: exact areas of vector geometry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Overlapping pairs of a predicted and a reference polygon, ordered by (predicted, reference).
+
+    Attributes:
+        predicted, reference: int64[K], indices into the two layers.
+        intersection: float64[K], common area, more than 0.
+        iou: float64[K], intersection over union, 0..1.
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+    intersection: np.ndarray
+    iou: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.iou)
+
+    def where(self, mask: np.ndarray) -> Pairs:
+        """The pairs for which bool[K] `mask` holds."""
+        return Pairs(self.predicted[mask], self.reference[mask], self.intersection[mask], self.iou[mask])
+
+    def with_iou(self, iou: np.ndarray) -> Pairs:
+        """The same pairs with another overlap measure in the place of IoU."""
+        return Pairs(self.predicted, self.reference, self.intersection, iou)
+
+
+def pairs_from_intersections(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    intersection: np.ndarray,
+    predicted_area: np.ndarray,
+    reference_area: np.ndarray,
+) -> Pairs:
+    """Pairs of their common areas, int64[K], int64[K], float64[K], and the areas of both layers."""
+    positive = intersection > 0
+    predicted, reference, intersection = predicted[positive], reference[positive], intersection[positive]
+    order = np.lexsort((reference, predicted))
+    predicted, reference, intersection = predicted[order], reference[order], intersection[order]
+    union = predicted_area[predicted] + reference_area[reference] - intersection
+    return Pairs(predicted, reference, intersection, np.clip(intersection / union, 0.0, 1.0))
+
+
+def overlap_pairs(predicted: np.ndarray, reference: np.ndarray) -> Pairs:
+    """All pairs with a common area: ``IoU = |A n B| / |A u B|`` on exact vector geometry.
+
+    Args:
+        predicted, reference: object[N], object[M] of valid polygons in one plane.
+    """
+    i, j = candidate_pairs(predicted, reference)
+    common = intersection_area(predicted[i], reference[j])
+    return pairs_from_intersections(i, j, common, shapely.area(predicted), shapely.area(reference))
+
+
+def candidate_pairs(predicted: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64[K], int64[K]: indices of pairs whose geometries touch or overlap."""
+    if not len(predicted) or not len(reference):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    i, j = shapely.STRtree(reference).query(predicted, predicate="intersects")
+    return i.astype(np.int64), j.astype(np.int64)
+
+
+def intersection_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """float64[K]: common area of pairs, object[K] each."""
+    return map_chunks(lambda part: shapely.area(shapely.intersection(a[part], b[part])), len(a))
+
+
+def map_chunks(function: Callable[[slice], np.ndarray], count: int, *, size: int = _CHUNK) -> np.ndarray:
+    """Apply `function` to slices of ``range(count)`` on all cores and join the results along axis 0.
+
+    shapely and numpy let go of the interpreter lock, so threads are enough; the chunk bounds memory.
+    """
+    slices = [slice(start, min(start + size, count)) for start in range(0, count, size)] or [slice(0, 0)]
+    if len(slices) == 1:
+        return function(slices[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(function, slices)))
+
+
+def self_overlaps(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of one layer that share area: int64[K], int64[K] with first < second, float64[K] area."""
+    if not len(geometries):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    i, j = shapely.STRtree(geometries).query(geometries, predicate="intersects")
+    i, j = i[i < j], j[i < j]
+    common = intersection_area(geometries[i], geometries[j])
+    found = common > 0
+    return i[found], j[found], common[found]
+
+
+def dissolve_overlaps(geometries: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Unite polygons that overlap each other, so that areas can be added up.
+
+    Args:
+        geometries: object[N].
+        first, second: int64[K], the overlapping pairs.
+
+    Returns:
+        object[<= N] of polygons with disjoint interiors.
+    """
+    if not len(first):
+        return geometries
+    count = len(geometries)
+    links = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    groups = connected_components(links, directed=False)[1]
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    members = np.split(order, starts[1:])
+    return np.array(
+        [geometries[m[0]] if len(m) == 1 else shapely.union_all(geometries[m]) for m in members], dtype=object
+    )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Areas of two layers as wholes: predicted, reference, and common to both."""
+
+    predicted: float
+    reference: float
+    common: float
+
+
+def measure_coverage(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    predicted_overlaps: tuple[np.ndarray, np.ndarray, np.ndarray],
+    reference_overlaps: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Coverage:
+    """Areas of the unions of two layers and of their intersection.
+
+    Args:
+        predicted, reference: object[N], object[M].
+        predicted_overlaps, reference_overlaps: of `self_overlaps`.
+    """
+    a = dissolve_overlaps(predicted, *predicted_overlaps[:2])
+    b = dissolve_overlaps(reference, *reference_overlaps[:2])
+    i, j = candidate_pairs(a, b)
+    return Coverage(
+        float(shapely.area(a).sum()), float(shapely.area(b).sum()), float(intersection_area(a[i], b[j]).sum())
+    )
