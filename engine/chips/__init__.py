@@ -1,0 +1,1 @@
+"""Training chips: images and outlines prepared once, read anywhere."""

@@ -1,0 +1,5 @@
+"""Tiles to instances."""
+
+from .detector import Detector
+
+__all__ = ["Detector"]

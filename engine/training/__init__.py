@@ -1,0 +1,1 @@
+"""Training from a chip folder; needs torch, torchvision, numpy and OpenCV alone."""

@@ -1,0 +1,230 @@
+"""Trains the detector from chips; continues where a killed run stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...models.detector import MaskRCNN, build_detector
+from ...models.detector.mask_rcnn import ARCHITECTURES
+from ...models.device import pick_bfloat16, pick_device
+from ...models.losses import dense_loss
+from ..config import TrainDetectorConfig, require_choice
+from ..errors import TrainingError
+from ..progress import Reporter
+from .augment import augment
+from .checkpoint import load_checkpoint, save_checkpoint
+from .chips import load_chips
+from .crops import Crop, CropSampler
+from .ema import MovingAverage
+from .targets import detector_target
+from .validate import validate_detector
+
+WARMUP = 0.02  # share of the budget in which the learning rate rises
+FINAL_RATE = 0.02  # of the peak learning rate, at the end of the cosine
+CLIP_NORM = 2.0
+CHECKPOINT_SECONDS = 120.0
+DENSE_WEIGHT = 1.0
+
+
+class DetectorTrainer:
+    """One training run: model, optimiser, average and the place in the budget.
+
+    Args:
+        config: validated.
+        reporter: receives progress, and may cancel; the checkpoint then holds the work so far.
+        base: state dict to start from, or None for fresh weights.
+    """
+
+    def __init__(
+        self, config: TrainDetectorConfig, reporter: Reporter, base: dict[str, torch.Tensor] | None = None
+    ) -> None:
+        require_choice("architecture", config.architecture, tuple(ARCHITECTURES))
+        self.config, self.reporter = config, reporter
+        self.folder = Path(config.work_folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.device = pick_device(config.device)
+        self.bfloat16 = pick_bfloat16(self.device, config.precision)
+        torch.manual_seed(config.seed)
+        self.model: MaskRCNN = build_detector(config.architecture)
+        if base is not None:
+            self.model.load_state_dict(base)
+        self.model.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay)
+        self.average = MovingAverage(self.model)
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self._resume()
+
+    # -- data ---------------------------------------------------------------------------------------
+
+    def load_data(self) -> None:
+        """Read the chips into memory. Raises `TrainingError` when nothing can be learnt from them."""
+        chips = [c for folder in self.config.chips for c in load_chips(folder) if c.split in ("train", "val")]
+        train = [c for c in chips if c.split == "train"]
+        self.validation = [c for c in chips if c.split == "val"]
+        if not sum(c.buildings for c in train):
+            raise TrainingError("The chips hold no building to train on", "Export chips with annotations")
+        weights = dict(entry.split("=") for entry in self.config.source_weights)
+        self.sampler = CropSampler(
+            train, size_px=self.config.crop_px, pixel_m=self.config.pixel_m,
+            scale_range=(self.config.scale_min, self.config.scale_max),
+            source_weights={name: float(weight) for name, weight in weights.items()},
+        )  # fmt: skip
+        self.reporter.log(
+            f"Training on {len(train)} chips with {sum(c.buildings for c in train)} buildings of "
+            f"{len(self.sampler.sources)} sources, validating on {len(self.validation)} chips"
+        )
+
+    def batch(self, step: int) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+        """Images uint8[B, 3, S, S] and targets of one step; the step number alone decides which."""
+        images, targets = [], []
+        for index in range(self.config.batch_size):
+            rng = np.random.default_rng((self.config.seed, step, index))
+            crop = self.sampler.draw(rng)
+            images.append(torch.from_numpy(augment(crop.image, rng)).permute(2, 0, 1))
+            targets.append({k: v.to(self.device) for k, v in detector_target(Crop(crop.image, crop.labels)).items()})
+        return torch.stack(images).to(self.device), targets
+
+    # -- budget -------------------------------------------------------------------------------------
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget that is spent."""
+        if self.config.steps:
+            return self.step / self.config.steps
+        return self.seconds / (self.config.minutes * 60)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then cosine."""
+        x = self.fraction
+        if x < WARMUP:
+            return self.config.learning_rate * (x / WARMUP * 0.95 + 0.05)
+        cosine = 0.5 * (1 + math.cos(math.pi * min((x - WARMUP) / (1 - WARMUP), 1.0)))
+        return self.config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Train until the budget is spent; returns the validation figures of the averaged weights."""
+        self.load_data()
+        last_saved = last_time = time.monotonic()
+        losses: dict[str, float] = {}
+        while self.fraction < 1:
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # the samplers of RPN and heads draw from it
+            for name, value in self.train_step(*self.batch(self.step)).items():
+                losses[name] = 0.95 * losses.get(name, value) + 0.05 * value
+            self.step += 1
+            now = time.monotonic()
+            self.seconds += now - last_time
+            last_time = now
+            if self.step % 20 == 0:
+                self._report(losses)
+            if self.step % self.config.validate_every == 0 and self.validation:
+                self._validate(losses)
+                last_time = time.monotonic()
+            if now - last_saved > CHECKPOINT_SECONDS:
+                self.save()
+                last_saved = now
+        figures = self._validate(losses) if self.validation else {}
+        self.save()
+        return figures
+
+    def train_step(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+        """One optimiser step; returns the losses. Raises `TrainingError` when they are not finite."""
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            losses, _, dense = self.model(images, targets, heads=self.fraction >= self.config.trunk_share)
+        truth = torch.stack([t["dense"] for t in targets])
+        known = torch.stack([t["dense_known"] for t in targets])
+        losses["loss_dense"] = DENSE_WEIGHT * dense_loss(dense, truth, known)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise TrainingError(f"The loss became {total.item()} at step {self.step}", "Lower the learning rate")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        self.average.update(self.model, self.step)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _report(self, losses: dict[str, float]) -> None:
+        text = " ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
+        left = self.seconds / max(self.fraction, 1e-6) * (1 - self.fraction) / 60
+        speed = self.step * self.config.batch_size / max(self.seconds, 1e-6)
+        self._log(step=self.step, seconds=round(self.seconds), **losses)
+        self.reporter.progress(self.fraction, f"step {self.step}, {speed:.1f} crops/s, {left:.0f} min left: {text}")
+
+    def _validate(self, losses: dict[str, float]) -> dict[str, Any]:
+        figures = validate_detector(
+            self.average.model, self.validation, pixel_m=self.config.pixel_m, bfloat16=self.bfloat16
+        )
+        pooled = figures["all"]
+        self._log(step=self.step, validation=figures)
+        self.reporter.log(
+            f"step {self.step}: validation AP {pooled['AP']:.3f} AP50 {pooled['AP50']:.3f} "
+            f"best F1 {pooled['best_F1']:.3f} at score {pooled['best_score']:.2f}"
+        )
+        if pooled["AP"] > self.best:
+            self.best = pooled["AP"]
+            save_checkpoint(self.folder / "best.pt", {"model": self.average.model.state_dict(), "figures": figures})
+        return figures
+
+    # -- persistence --------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the checkpoint a later run continues from."""
+        save_checkpoint(
+            self.folder / "last.pt",
+            {
+                "model": self.model.state_dict(), "average": self.average.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
+                "best": self.best, "architecture": self.config.architecture, "pixel_m": self.config.pixel_m,
+            },
+        )  # fmt: skip
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.folder / "last.pt")
+        if state is None:
+            return
+        if state["architecture"] != self.config.architecture:
+            raise TrainingError(
+                f"{self.folder} holds a run of architecture {state['architecture']}", "Choose another work folder"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.reporter.log(f"Continuing at step {self.step} ({self.fraction:.0%} of the budget)")
+
+    def _log(self, **entry: Any) -> None:
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW; norms and biases are not decayed."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99))
+
+
+def train_detector(
+    config: TrainDetectorConfig, reporter: Reporter, base: dict[str, torch.Tensor] | None = None
+) -> dict[str, Any]:
+    """Train, or continue, and leave ``last.pt``, ``best.pt`` and ``log.jsonl`` in the work folder."""
+    config.validate()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    trainer = DetectorTrainer(config, reporter, base)
+    figures = trainer.run()
+    return {"validation": figures, "steps": trainer.step, "checkpoint": str(trainer.folder / "last.pt")}

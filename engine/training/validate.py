@@ -1,0 +1,64 @@
+"""Average precision of a detector on whole chips, per source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from ...models.detector import MaskRCNN, predict
+from ..progress import Reporter
+from .average_precision import MatchCollector
+from .chips import UNKNOWN, Chip
+
+STRIDE = 64
+
+
+def validate_detector(
+    model: MaskRCNN,
+    chips: Sequence[Chip],
+    *,
+    pixel_m: float,
+    bfloat16: bool,
+    score_threshold: float = 0.5,
+    reporter: Reporter | None = None,
+) -> dict[str, dict[str, float]]:
+    """Figures per source and pooled (``all``); keys as `MatchCollector.figures`.
+
+    Every chip is resampled to `pixel_m` and seen in one piece. Scores are compared as they are
+    across chips, so a model whose scores do not transfer between places pays for it.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    limits = model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img
+    collectors: dict[str, MatchCollector] = {"all": MatchCollector()}
+    try:
+        for chip in chips:
+            image, labels = resample_chip(chip, pixel_m)
+            share = max(image.shape[0] * image.shape[1] / 512**2, 1.0)
+            model.rpn._post_nms_top_n["testing"] = int(limits[0] * share)
+            model.roi_heads.detections_per_img = int(limits[1] * share)
+            tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
+            found = predict(model, tensor, bfloat16=bfloat16)[0]
+            for name in (chip.source, "all"):
+                collectors.setdefault(name, MatchCollector()).add(
+                    [p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels
+                )
+            if reporter is not None:
+                reporter.check()
+    finally:
+        model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = limits
+    return {name: collector.figures(score_threshold) for name, collector in collectors.items()}
+
+
+def resample_chip(chip: Chip, pixel_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8[H, W, 3] and labels int32[H, W] at `pixel_m`, padded to multiples of 64 with unknown."""
+    scale = chip.pixel_m / pixel_m
+    size = (max(round(chip.labels.shape[1] * scale), 1), max(round(chip.labels.shape[0] * scale), 1))
+    image = cv2.resize(chip.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    labels = cv2.resize(chip.labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+    bottom, right = -size[1] % STRIDE, -size[0] % STRIDE
+    image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
+    return image, cv2.copyMakeBorder(labels, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=UNKNOWN)

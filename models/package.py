@@ -1,0 +1,237 @@
+"""Model packages: a folder or zip of ``model.json`` and safetensors files. Opening one executes nothing.
+
+The manifest is the contract between the weights and the rasters they may see::
+
+    {"format": 1, "name": ..., "pixel_m": 0.2, "bands": 3, "value_range": [0, 255], "classes": ["building"],
+     "tile_size_px": 512, "overlap_px": 160, "score_threshold": 0.5,
+     "detector": {"architecture": ..., "parameters": {...}, "file": "detector.safetensors", "sha256": ...},
+     "refiner": {... or null}, "training": {...}, "metrics": {...}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..engine.errors import ModelPackageError, OutputError
+
+FORMAT = 1
+MANIFEST = "model.json"
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_WEIGHTS_BYTES = 2 << 30
+NETWORKS = ("detector", "refiner")
+BUNDLED = Path(__file__).resolve().parent.parent / "resources" / "models" / "bundled.zip"
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """An opened package; weights are read and checked when a network is asked for.
+
+    Attributes:
+        path: folder or zip.
+        manifest: contents of ``model.json``.
+        hash: SHA-256 of ``model.json``, which names the hashes of the weights.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    hash: str
+    _read: Callable[[str, int], bytes] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Name with the beginning of the hash: what results are signed with."""
+        return f"{self.manifest['name']} ({self.hash[:8]})"
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether the package holds a refiner."""
+        return bool(self.manifest.get("refiner"))
+
+    def detector(self) -> Any:
+        """The detector with its weights, on the CPU, in evaluation mode."""
+        from .detector import build_detector
+
+        entry = self._entry("detector")
+        return self._load(entry, build_detector(entry["architecture"], entry["parameters"]))
+
+    def refiner(self) -> Any:
+        """The refiner with its weights, on the CPU, in evaluation mode."""
+        from .refiners import build_refiner
+
+        entry = self._entry("refiner")
+        return self._load(entry, build_refiner(entry["architecture"], entry["parameters"]))
+
+    def weights(self, network: str) -> dict[str, Any]:
+        """State dict (float32 tensors) of ``detector`` or ``refiner``, after its hash was checked."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        entry = self._entry(network)
+        data = self._read(entry["file"], MAX_WEIGHTS_BYTES)
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise ModelPackageError(
+                f"{entry['file']} of model package {self.path} is not the file its manifest names (wrong SHA-256)",
+                "Get the package again from where it came",
+            )
+        try:
+            return {name: t.float() if t.is_floating_point() else t for name, t in load(data).items()}
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise ModelPackageError(
+                f"{entry['file']} of model package {self.path} is no safetensors file ({error})",
+                "Get the package again from where it came",
+            ) from error
+
+    def _entry(self, network: str) -> dict[str, Any]:
+        entry = self.manifest.get(network)
+        if not entry:
+            raise ModelPackageError(f"Model package {self.path} has no {network}", "Choose another package")
+        return entry
+
+    def _load(self, entry: dict[str, Any], model: Any) -> Any:
+        network = "detector" if entry is self.manifest.get("detector") else "refiner"
+        try:
+            model.load_state_dict(self.weights(network))
+        except RuntimeError as error:
+            raise ModelPackageError(
+                f"The weights of the {network} in {self.path} do not fit its architecture "
+                f"({str(error).splitlines()[-1].strip()})",
+                "Use a package made by this version",
+            ) from error
+        return model.eval()
+
+
+def open_package(path: str | Path = "") -> ModelPackage:
+    """Open a model package; the bundled one for an empty path.
+
+    Raises:
+        ModelPackageError: missing, not a package, of a newer format, or incomplete.
+    """
+    path = Path(path) if path else BUNDLED
+    read = _reader(path)
+    data = read(MANIFEST, MAX_MANIFEST_BYTES)
+    try:
+        manifest = json.loads(data)
+        if manifest["format"] != FORMAT:
+            raise ModelPackageError(
+                f"Model package {path} has format {manifest['format']!r}, this version reads {FORMAT}",
+                "Update the plugin or choose another package",
+            )
+        _check_manifest(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelPackageError(
+            f"{MANIFEST} of model package {path} is damaged ({error!r})", "Get the package again from where it came"
+        ) from error
+    return ModelPackage(path, manifest, hashlib.sha256(data).hexdigest(), read)
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError for a manifest that cannot be relied upon."""
+    if not isinstance(manifest["name"], str):
+        raise TypeError("name")
+    if not 0.01 <= float(manifest["pixel_m"]) <= 10:
+        raise ValueError("pixel_m")
+    if manifest["bands"] != 3:
+        raise ValueError("bands")
+    for network in NETWORKS:
+        entry = manifest.get(network)
+        if entry is None:
+            continue
+        if not isinstance(entry["architecture"], str) or not isinstance(entry["parameters"], dict):
+            raise TypeError(network)
+        if len(entry["sha256"]) != 64:
+            raise ValueError(f"sha256 of {network}")
+        if Path(entry["file"]).name != entry["file"] or not entry["file"].endswith(".safetensors"):
+            raise ValueError(f"file of {network}")
+
+
+def _reader(path: Path) -> Callable[[str, int], bytes]:
+    """A function reading one plainly named file of the package, bounded in size; nothing is unpacked."""
+
+    def refuse(what: str, error: Exception | None = None) -> ModelPackageError:
+        return ModelPackageError(
+            f"{path} {what}" + (f" ({error})" if error else ""),
+            "Choose a model package: a .zip, or a folder with model.json and its weights",
+        )
+
+    def read(name: str, limit: int) -> bytes:
+        try:
+            if path.is_dir():
+                file = path / name
+                if file.stat().st_size > limit:
+                    raise refuse(f"claims {name} larger than {limit} bytes")
+                return file.read_bytes()
+            with zipfile.ZipFile(path) as archive:
+                if archive.getinfo(name).file_size > limit:
+                    raise refuse(f"claims {name} larger than {limit} bytes")
+                return archive.read(name)
+        except FileNotFoundError as error:
+            raise refuse(f"holds no {name}" if path.is_dir() else "does not exist") from error
+        except KeyError as error:
+            raise refuse(f"holds no {name}") from error
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise refuse("is no readable model package", error) from error
+
+    return read
+
+
+def write_package(
+    path: str | Path,
+    *,
+    name: str,
+    pixel_m: float,
+    networks: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]],
+    training: dict[str, Any],
+    metrics: dict[str, Any],
+    **settings: Any,
+) -> ModelPackage:
+    """Write a package, atomically, as a zip.
+
+    Args:
+        path: the zip to write.
+        networks: ``detector`` and ``refiner`` -> (architecture, parameters, state dict); weights are
+            stored in float16.
+        training, metrics: data, licences and scores for the card.
+        settings: further manifest entries (``score_threshold``, ``tile_size_px``, ``overlap_px``).
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    manifest: dict[str, Any] = {
+        "format": FORMAT, "name": name, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "pixel_m": pixel_m, "bands": 3, "value_range": [0, 255], "classes": ["building"],
+        **settings, "training": training, "metrics": metrics,
+    }  # fmt: skip
+    files = {}
+    for network in NETWORKS:
+        if network not in networks:
+            manifest[network] = None
+            continue
+        architecture, parameters, state = networks[network]
+        data = save({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()})
+        files[f"{network}.safetensors"] = data
+        manifest[network] = {
+            "architecture": architecture, "parameters": parameters,
+            "file": f"{network}.safetensors", "sha256": hashlib.sha256(data).hexdigest(),
+        }  # fmt: skip
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+            for file, data in files.items():
+                archive.writestr(file, data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"The model package {path} cannot be written ({error.strerror})", "Choose another place"
+        ) from error
+    return open_package(path)
