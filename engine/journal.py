@@ -77,14 +77,7 @@ class Journal:
             raise JobFolderError(
                 f"The job folder {folder} cannot be made ({_reason(error)})", "Choose another folder"
             ) from error
-        self._database = self._connect()
-        try:
-            with self._guarded():
-                self._check_fingerprint(fingerprint)
-                self._drop_damaged_tiles()
-        except BaseException:
-            self._database.close()
-            raise
+        self._database = self._open(fingerprint)
 
     def __enter__(self) -> Journal:
         return self
@@ -115,8 +108,7 @@ class Journal:
     def add_batch(self, batch: Sequence[tuple[Tile, Sequence[Instance]]]) -> None:
         """Record several finished tiles in one transaction: all of them or none. Raises as `add`."""
         rows = [(tile, [_to_row(instance) for instance in instances]) for tile, instances in batch]
-        with self._guarded(), self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._guarded(), _transaction(self._database):
             for tile, found in rows:
                 place = (tile.row, tile.col)
                 self._database.execute("DELETE FROM instance WHERE row = ? AND col = ?", place)
@@ -143,36 +135,32 @@ class Journal:
                     f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? AND number = ?",  # noqa: S608
                     place,
                 ).fetchone()
-            yield _from_row(row)
+            try:
+                found = _from_row(row)
+            except (TypeError, ValueError) as error:
+                raise self._explain(sqlite3.DatabaseError("an entry is damaged")) from error
+            yield found
 
-    def _connect(self) -> sqlite3.Connection:
-        """Open the database for this process alone, setting a file aside that is none."""
+    def _open(self, fingerprint: dict[str, Any]) -> sqlite3.Connection:
+        """Open the database for this process alone; a file that is none, or is damaged, is set aside."""
         path = self.folder / FILE_NAME
         for attempt in range(2):
             database = None
             try:
-                database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-                for pragma in (
-                    "trusted_schema = OFF",
-                    "cell_size_check = ON",
-                    "locking_mode = EXCLUSIVE",  # held until closed or dead: no second process
-                    "journal_mode = TRUNCATE",  # works on network drives too, unlike WAL
-                    "synchronous = FULL",
-                ):
-                    database.execute(f"PRAGMA {pragma}")
-                database.execute("BEGIN EXCLUSIVE")
-                database.execute("COMMIT")
-                if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                    raise sqlite3.DatabaseError("the file is damaged")
-                database.executescript(_SCHEMA)
-                _probe_schema(database)
+                database = _connect(path)
+                self._check_fingerprint(database, fingerprint)
+                self._drop_damaged_tiles(database)
                 return database
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 if database is not None:
                     database.close()
                 if _is_outside_trouble(error) or attempt:
                     raise self._explain(error) from error
                 self._set_aside(path)
+            except BaseException:
+                if database is not None:
+                    database.close()
+                raise
         raise AssertionError("unreachable")
 
     def _set_aside(self, path: Path) -> None:
@@ -190,15 +178,17 @@ class Journal:
             ) from error
         self.notes.append(f"The job's journal was damaged; it was set aside as {aside.name} and work starts anew")
 
-    def _check_fingerprint(self, fingerprint: dict[str, Any]) -> None:
+    def _check_fingerprint(self, database: sqlite3.Connection, fingerprint: dict[str, Any]) -> None:
         asked = {name: json.dumps(value, sort_keys=True, default=str) for name, value in fingerprint.items()}
         asked["journal format"] = str(FORMAT)
-        stored = dict(self._database.execute("SELECT name, value FROM job"))
-        if not stored:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._database.executemany("INSERT INTO job VALUES (?, ?)", sorted(asked.items()))
+        stored = dict(database.execute("SELECT name, value FROM job"))
+        if not stored and not database.execute("SELECT 1 FROM tile LIMIT 1").fetchone():
+            with _transaction(database):
+                database.executemany("INSERT INTO job VALUES (?, ?)", sorted(asked.items()))
+                database.execute("INSERT INTO job VALUES ('checksum', ?)", (_digest_text(asked),))
             return
+        if stored.pop("checksum", None) != _digest_text(stored):
+            raise sqlite3.DatabaseError("the record of the job is damaged")
         differing = [name for name in sorted({*asked, *stored}) if asked.get(name) != stored.get(name)]
         if differing:
             details = "; ".join(
@@ -209,24 +199,21 @@ class Journal:
                 "Choose an empty folder, or run with what the folder was begun with",
             )
 
-    def _drop_damaged_tiles(self) -> None:
+    def _drop_damaged_tiles(self, database: sqlite3.Connection) -> None:
         """Forget tiles whose contents no longer match their checksums, so that they are done again."""
         damaged = []
-        for row, col, count, checksum in self._database.execute("SELECT * FROM tile").fetchall():
-            found = self._database.execute(
+        for row, col, count, checksum in database.execute("SELECT * FROM tile").fetchall():
+            found = database.execute(
                 f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? ORDER BY number",  # noqa: S608
                 (row, col),
             ).fetchall()
             if len(found) != count or _checksum((row, col), found) != checksum or not all(map(_is_sound, found)):
                 damaged.append((row, col))
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            for place in damaged:
-                self._database.execute("DELETE FROM tile WHERE row = ? AND col = ?", place)
-            self._database.execute(
-                "DELETE FROM instance WHERE NOT EXISTS"
-                " (SELECT 1 FROM tile WHERE tile.row = instance.row AND tile.col = instance.col)"
-            )
+        stray = "NOT EXISTS (SELECT 1 FROM tile WHERE tile.row = instance.row AND tile.col = instance.col)"
+        if damaged or database.execute(f"SELECT 1 FROM instance WHERE {stray} LIMIT 1").fetchone():  # noqa: S608
+            with _transaction(database):
+                database.executemany("DELETE FROM tile WHERE row = ? AND col = ?", damaged)
+                database.execute(f"DELETE FROM instance WHERE {stray}")  # noqa: S608
         if damaged:
             self.notes.append(f"{len(damaged)} tiles in the job's journal were damaged and are done again")
 
@@ -256,14 +243,49 @@ class Journal:
         )
 
 
-def _probe_schema(database: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` unless the tables have the columns they should."""
-    database.execute(f"SELECT row, col, number, {_COLUMNS} FROM instance LIMIT 1")  # noqa: S608
-    database.execute("SELECT row, col, count, checksum FROM tile LIMIT 1")
-    database.execute("SELECT name, value FROM job LIMIT 1")
-    made = database.execute("SELECT type FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchall()
-    if made:
-        raise sqlite3.DatabaseError("the file holds more than a journal")
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open and lock the database. Raises `sqlite3.Error` if it cannot serve as a journal."""
+    database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        database.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damage is for the checksums
+        for pragma in (
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+            "locking_mode = EXCLUSIVE",  # held until closed or dead: no second process
+            "journal_mode = TRUNCATE",  # works on network drives too, unlike WAL
+            "synchronous = FULL",
+        ):
+            database.execute(f"PRAGMA {pragma}")
+        with _transaction(database, "EXCLUSIVE"):
+            pass
+        if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("the file is damaged")
+        database.executescript(_SCHEMA)
+        for columns, table in (
+            (f"row, col, number, {_COLUMNS}", "instance"),
+            ("row, col, count, checksum", "tile"),
+            ("name, value", "job"),
+        ):
+            database.execute(f"SELECT {columns} FROM {table} LIMIT 1")  # noqa: S608 - constant names
+        if database.execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone():
+            raise sqlite3.DatabaseError("the file holds more than a journal")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """One transaction: all of it or nothing."""
+    database.execute(f"BEGIN {kind}")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            database.execute("ROLLBACK")
+        raise
 
 
 def _is_outside_trouble(error: sqlite3.Error) -> bool:
@@ -325,6 +347,10 @@ def _checksum(place: tuple[int, int], rows: Sequence[Sequence[Any]]) -> bytes:
         digest.update(repr(tuple(row[:-1])).encode())
         digest.update(row[-1] if isinstance(row[-1], bytes) else b"?")
     return digest.digest()
+
+
+def _digest_text(values: dict[str, str]) -> str:
+    return hashlib.blake2s(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _shorten(text: str | None) -> str:
