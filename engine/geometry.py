@@ -17,7 +17,8 @@ from .walls.polygons import drop_small_holes
 
 BLOCK = 2000
 """Polygons worked on together; bounds the memory of intermediate arrays."""
-MIN_IOU_RAW = 0.8
+LEAST_AREA_M2 = 0.01
+"""What is smaller is a remnant of rounding; it is handed through and marked."""
 
 
 def shape_outlines(
@@ -26,7 +27,7 @@ def shape_outlines(
     tolerance_m: float,
     regularization: str,
     min_area_m2: float,
-    snap_m: float,
+    snap_m: float = 0.3,
     reporter: Reporter,
 ) -> tuple[list[Outline], int]:
     """Turn raw outlines into polygons a cadastre accepts.
@@ -44,10 +45,11 @@ def shape_outlines(
         in, and the number left out.
     """
     kept = [o for o in outlines if o.geometry.area >= min_area_m2]
-    raw = {o.id: o.geometry for o in kept}
+    sound = [o for o in kept if o.geometry.area >= LEAST_AREA_M2 and o.geometry.is_valid]
+    raw = {o.id: o.geometry for o in sound}
     shaped: list[Outline] = []
-    for block in _blocks(kept):
-        reporter.progress(0.7 * len(shaped) / max(len(kept), 1), "Straightening walls")
+    for block in _blocks(sound):
+        reporter.progress(0.7 * len(shaped) / len(sound), "Straightening walls")
         shapes = drop_small_holes(np.array([o.geometry for o in block], object), tolerance_m=tolerance_m)
         simple = refit_polygons(shapes, tolerance_m=tolerance_m)
         simplified = [replace(o, geometry=g) for o, g in zip(block, simple)]
@@ -55,8 +57,9 @@ def shape_outlines(
     reporter.progress(0.7, "Joining neighbours")
     clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m)
     reporter.progress(0.9, "Comparing with the raw outlines")
-    measured = [_measure(o, raw[o.id]) for o in clean]
-    out = [o for o in measured if o.geometry.area >= min_area_m2]
+    done = {o.id: o for o in _measure(clean, raw)}
+    everything = [done.get(o.id) or add_check(replace(o, regularized="kept"), "has no area") for o in kept]
+    out = [o for o in everything if o.geometry.area >= min_area_m2]
     left_out = len(outlines) - len(out)
     if left_out:
         reporter.log(f"{left_out} buildings smaller than {min_area_m2:g} m2 left out")
@@ -64,12 +67,21 @@ def shape_outlines(
     return out, left_out
 
 
-def _measure(outline: Outline, raw: shapely.Polygon) -> Outline:
-    """Fill in how far the outline is from the raw one."""
-    shift = shapely.hausdorff_distance(outline.geometry, raw)
-    overlap = shapely.intersection(outline.geometry, raw).area
-    iou = overlap / (outline.geometry.area + raw.area - overlap)
-    return replace(outline, max_shift_m=round(float(shift), 3), iou_raw=round(float(iou), 4))
+def _measure(outlines: list[Outline], raw: dict[str, shapely.Polygon]) -> list[Outline]:
+    """Fill in how far each outline is from its raw one."""
+    before = np.array([raw[o.id] for o in outlines], object)
+    after = np.array([o.geometry for o in outlines], object)
+    shift = shapely.hausdorff_distance(before, after)
+    overlap = shapely.area(shapely.intersection(before, after))
+    iou = overlap / (shapely.area(before) + shapely.area(after) - overlap)
+    return [
+        replace(o, max_shift_m=round(float(d), 3), iou_raw=round(float(i), 4)) for o, d, i in zip(outlines, shift, iou)
+    ]
+
+
+def add_check(outline: Outline, reason: str) -> Outline:
+    """The outline with one more reason to look at it."""
+    return replace(outline, check=f"{outline.check}; {reason}" if outline.check else reason)
 
 
 def _blocks(outlines: list[Outline]) -> Iterator[list[Outline]]:

@@ -28,21 +28,24 @@ class Pieces:
 
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
         """Index of the previous and of the next piece of the same ring, int64[S] each."""
-        index = np.arange(len(self.ring))
-        if not len(index):
-            return index, index
-        opens = np.flatnonzero(np.diff(self.ring, prepend=-1))
-        sizes = np.diff(np.append(opens, len(index)))
-        before, after = index - 1, index + 1
-        before[opens] = opens + sizes - 1
-        after[opens + sizes - 1] = opens
-        return before, after
+        return around(self.ring)
 
     def ends(self, rings: Rings) -> np.ndarray:
         """End of each piece, exclusive, int64[S]; greater than its start, counted around."""
         _, after = self.neighbours()
         n = rings.count[self.ring]
         return self.start + (self.start[after] - self.start - 1) % n + 1
+
+
+def around(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the previous and of the next item of the same ring, for items sorted by ring."""
+    index = np.arange(len(ring))
+    opens = np.flatnonzero(np.diff(ring, prepend=-1))
+    closes = np.append(opens[1:], len(ring))[: len(opens)] - 1
+    before, after = index - 1, index + 1
+    before[opens] = closes
+    after[closes] = opens
+    return before, after
 
 
 def trimmed(start: np.ndarray, end: np.ndarray, trim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

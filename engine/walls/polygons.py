@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from .corners import settle_corners
-from .fits import FREE
+from .fits import FREE, around
 from .rings import Rings, sample_rings
 from .segmentation import Penalties, candidate_corners, divide_rings
 
@@ -86,9 +86,7 @@ def build_walls(sampled: Sampled, *, directions: np.ndarray, penalties: Penaltie
     )
     vertex = vertex + rings.centre[ring]
     polygons = _assemble(sampled, ring, vertex)
-    opens = np.flatnonzero(np.diff(ring, prepend=-1))
-    after = np.arange(len(ring)) + 1
-    after[np.append(opens[1:], len(ring)) - 1] = opens
+    _, after = around(ring)
     return Walled(polygons, owner[ring], vertex[after] - vertex)
 
 
