@@ -1,0 +1,1 @@
+"""Coarse instances to precise ones, with the image as witness."""

@@ -1,0 +1,475 @@
+"""Training pairs: a crop of the image, a coarse mask, its neighbours, and the truth.
+
+Three sources, one interface: true outlines with synthetic damage, predictions of a real detector
+matched with the truth, and a folder of mask pairs as the paper uses it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from ...models.refiners.crops import FILL, MAX_ZOOM
+from ..errors import TrainingError
+from .chips import Chip
+from .damage import bounding_box, damage_mask, mask_iou
+
+BLANK = 115
+"""Grey that stands for "no image here": the mean the networks subtract."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One example, all arrays of the same height and width.
+
+    Attributes:
+        image: uint8[H, W, 3] RGB.
+        coarse, others: uint8[H, W] probability of this building and of any other, 0..255.
+        truth: uint8[H, W], 0..255; soft only where a coarser truth was enlarged.
+        known: bool[H, W]; False where the truth is not known.
+        source: where it comes from.
+        pixel_m: ground size of a crop pixel; 0 where unknown.
+    """
+
+    image: np.ndarray
+    coarse: np.ndarray
+    others: np.ndarray
+    truth: np.ndarray
+    known: np.ndarray
+    source: str
+    pixel_m: float
+
+
+@dataclass(frozen=True)
+class RoughMask:
+    """A predicted mask on a chip: half-open box in chip pixels and uint8[H, W] probability in it."""
+
+    box: tuple[int, int, int, int]
+    probability: np.ndarray
+
+
+class PairSource(Protocol):
+    """Anything training pairs can be drawn from."""
+
+    def __len__(self) -> int:
+        """Number of buildings."""
+
+    def draw(self, rng: np.random.Generator, size: int, *, augment: bool) -> Pair:
+        """One pair of `size` x `size`; the same generator state gives the same pair."""
+
+
+class DamagedTruth:
+    """Buildings of chips, each draw with fresh synthetic damage.
+
+    Sources are drawn in proportion to the square root of their buildings, so that one dense town does
+    not outweigh everything else.
+    """
+
+    def __init__(self, chips: Sequence[Chip], *, min_area_px: int = 30) -> None:
+        self._chips = list(chips)
+        entries: list[tuple[int, int]] = []
+        lengths: list[int] = []
+        for index, chip in enumerate(self._chips):
+            areas = np.bincount(chip.labels.clip(min=0).ravel())
+            boxes = label_boxes(chip.labels)
+            for label in np.flatnonzero(areas[1:] >= min_area_px) + 1:
+                x_min, y_min, x_max, y_max = boxes[int(label)]
+                entries.append((index, int(label)))
+                lengths.append(max(x_max - x_min, y_max - y_min))
+        if not entries:
+            raise TrainingError(
+                "The chips hold no building large enough to learn from",
+                "Use chips with outlined buildings of at least "
+                f"{min_area_px} pixels",
+            )
+        self._entries = entries
+        self._lengths = np.array(lengths)
+        self._boxes = [label_boxes(chip.labels) for chip in self._chips]
+        self._weights = balance([self._chips[index].source for index, _ in entries])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def draw(self, rng: np.random.Generator, size: int, *, augment: bool = True) -> Pair:
+        """See `PairSource.draw`."""
+        # Large crops only for buildings with as much detail: at least a third of a pixel a crop pixel.
+        weights = self._weights * (self._lengths * MAX_ZOOM >= 0.4 * size) if size > 128 else self._weights
+        if weights.sum() == 0:
+            weights = self._weights
+        index, label = self._entries[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        chip = self._chips[index]
+        view = draw_view(self._boxes[index][label], chip.labels.shape, size, rng, augment=augment)
+        image, labels = view.show(view.cut(chip.image), BLANK), view.show_labels(view.cut(chip.labels))
+        truth = view.show((view.cut(chip.labels) == label) * np.uint8(255), 0)
+        labels[(labels == label) & (truth < 128)] = 0
+        labels[truth >= 128] = label
+        if not (labels == label).any():  # turned or cut away: a building of a few pixels at the border
+            return self.draw(rng, size, augment=augment)
+        coarse = through_working_grid(damage_mask(labels, label, rng), rng)
+        return Pair(
+            image=photometric(image, rng) if augment else image,
+            coarse=coarse,
+            others=damage_neighbours(labels, label, rng),
+            truth=truth,
+            known=labels >= 0,
+            source=chip.source,
+            pixel_m=chip.pixel_m / view.zoom,
+        )
+
+
+class PredictedMasks:
+    """Masks a detector predicted on chips it was not trained on, matched with the truth.
+
+    Args:
+        predictions: chip name -> masks; chips without an entry are left out.
+        min_iou: a prediction that overlaps its best building less is a false alarm and left out.
+    """
+
+    def __init__(
+        self, chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], *, min_iou: float = 0.4
+    ) -> None:
+        self._chips = [chip for chip in chips if chip.name in predictions]
+        self._masks = [predictions[chip.name] for chip in self._chips]
+        self._entries: list[tuple[int, int, int]] = []
+        for index, chip in enumerate(self._chips):
+            for number, rough in enumerate(self._masks[index]):
+                label = match_label(chip.labels, rough, min_iou=min_iou)
+                if label:
+                    self._entries.append((index, number, label))
+        if not self._entries:
+            raise TrainingError(
+                "No predicted mask lies on a building of the chips",
+                "Check that predictions and chips carry the same names and splits",
+            )
+        self._weights = balance([self._chips[index].source for index, _, _ in self._entries])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def draw(self, rng: np.random.Generator, size: int, *, augment: bool = True) -> Pair:
+        """See `PairSource.draw`."""
+        return self.show(int(rng.choice(len(self._entries), p=self._weights)), rng, size, augment=augment)
+
+    def show(self, entry: int, rng: np.random.Generator, size: int, *, augment: bool = False) -> Pair:
+        """The pair of one prediction."""
+        index, number, label = self._entries[entry]
+        chip, masks = self._chips[index], self._masks[index]
+        rough = masks[number]
+        x, y = rough.box[:2]
+        x_min, y_min, x_max, y_max = bounding_box(rough.probability >= 128)
+        box = (x + x_min, y + y_min, x + x_max, y + y_max)
+        view = draw_view(box, chip.labels.shape, size, rng, augment=augment)
+        others = np.zeros(chip.labels.shape, np.uint8)
+        for other_number, other in enumerate(masks):
+            if other_number != number:
+                paste_max(others, other)
+        own = np.zeros(chip.labels.shape, np.uint8)
+        paste_max(own, rough)
+        image = view.show(view.cut(chip.image), BLANK)
+        labels = view.cut(chip.labels)
+        return Pair(
+            image=photometric(image, rng) if augment else image,
+            coarse=view.show(view.cut(own), 0),
+            others=view.show(view.cut(others), 0),
+            truth=view.show((labels == label) * np.uint8(255), 0),
+            known=view.show_labels(labels) >= 0,
+            source=chip.source,
+            pixel_m=chip.pixel_m / view.zoom,
+        )
+
+
+class MaskPairs:
+    """The paper's data: a folder with ``predicted/`` and ``exact/``, and optionally ``image/``.
+
+    Files pair up by name. Grey values from 128 count as mask.
+
+    Raises:
+        TrainingError: no pairs, a mask without its partner, unequal sizes, or an unreadable file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self._pairs = [self._read(name) for name in pair_names(self._folder)]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def split(self, every: int) -> tuple[MaskPairs, MaskPairs]:
+        """The pairs to learn from, and every n-th one to select with; all in both when there are few."""
+        learn, select = copy.copy(self), copy.copy(self)
+        if len(self) >= every:
+            select._pairs = self._pairs[::every]
+            learn._pairs = [pair for index, pair in enumerate(self._pairs) if index % every]
+        return learn, select
+
+    def draw(self, rng: np.random.Generator, size: int, *, augment: bool = True) -> Pair:
+        """See `PairSource.draw`; the whole pair is shown, resized."""
+        pair = self._pairs[rng.integers(len(self._pairs))]
+        turn, mirror = (int(rng.integers(4)), bool(rng.integers(2))) if augment else (0, False)
+
+        def show(array: np.ndarray) -> np.ndarray:
+            resized = cv2.resize(array, (size, size), interpolation=cv2.INTER_LINEAR)
+            turned = np.rot90(resized, turn)
+            return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
+
+        coarse = show(pair.coarse)
+        return Pair(
+            image=show(pair.image),
+            coarse=coarse,
+            others=np.zeros_like(coarse),
+            truth=show(pair.truth),
+            known=np.ones(coarse.shape, bool),
+            source=pair.source,
+            pixel_m=0.0,
+        )
+
+    def _read(self, name: str) -> Pair:
+        coarse = read_picture(self._folder / "predicted" / name, cv2.IMREAD_GRAYSCALE)
+        truth = read_picture(self._folder / "exact" / name, cv2.IMREAD_GRAYSCALE)
+        if coarse.shape != truth.shape:
+            raise TrainingError(
+                f"The masks of pair {name} have unequal sizes, {coarse.shape[::-1]} and {truth.shape[::-1]}",
+                "Cut both from the same window",
+            )
+        image = np.full((*coarse.shape, 3), BLANK, np.uint8)
+        if (self._folder / "image" / name).exists():
+            image = read_picture(self._folder / "image" / name, cv2.IMREAD_COLOR)[:, :, ::-1]
+            if image.shape[:2] != coarse.shape:
+                raise TrainingError(
+                    f"The image of pair {name} has another size than its masks",
+                    "Cut all from the same window",
+                )
+        return Pair(
+            image=np.ascontiguousarray(image),
+            coarse=binarize(coarse),
+            others=np.zeros_like(coarse),
+            truth=binarize(truth),
+            known=np.ones(coarse.shape, bool),
+            source=self._folder.name,
+            pixel_m=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """A turned, mirrored, scaled square of a chip.
+
+    Attributes:
+        area: half-open box of the chip that the square needs, inside the chip.
+        matrix: float64[2, 3] from pixel indices of that area to crop pixel indices.
+        size: side of the crop, pixels.
+        zoom: crop pixels a chip pixel.
+    """
+
+    area: tuple[int, int, int, int]
+    matrix: np.ndarray
+    size: int
+    zoom: float
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """The needed area of an array of the chip, a view."""
+        x_min, y_min, x_max, y_max = self.area
+        return array[y_min:y_max, x_min:x_max]
+
+    def show(self, array: np.ndarray, fill: int) -> np.ndarray:
+        """The crop of a cut uint8[h, w] or uint8[h, w, 3], smoothed before it is reduced."""
+        if self.zoom < 0.75:
+            array = cv2.GaussianBlur(array, (0, 0), 0.4 / self.zoom)
+        border = (fill,) * 3
+        return cv2.warpAffine(
+            array, self.matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderValue=border
+        )
+
+    def show_labels(self, labels: np.ndarray) -> np.ndarray:
+        """The crop of cut int32[h, w] labels; unknown (-1) outside the chip."""
+        crop = cv2.warpAffine(
+            labels.astype(np.float32), self.matrix, (self.size, self.size),
+            flags=cv2.INTER_NEAREST, borderValue=-1.0,
+        )  # fmt: skip
+        return crop.astype(np.int32)
+
+
+def draw_view(
+    box: tuple[int, int, int, int],
+    shape: tuple[int, ...],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    augment: bool,
+) -> View:
+    """A view in which the box spans about `FILL` of the crop, as in inference.
+
+    With `augment` the share, the position, the turn and the mirroring are drawn.
+    """
+    x_min, y_min, x_max, y_max = box
+    length = max(x_max - x_min, y_max - y_min, 1)
+    fill, offset, angle, mirror = FILL, np.zeros(2), 0.0, 1.0
+    if augment:
+        fill *= rng.uniform(0.75, 1.15)
+        offset = rng.uniform(-0.06, 0.06, 2) * size
+        angle = 0.5 * math.pi * rng.integers(4) + (rng.uniform(-0.8, 0.8) if rng.random() < 0.5 else 0.0)
+        mirror = 1.0 if rng.random() < 0.5 else -1.0
+    zoom = min(fill * size / length, MAX_ZOOM)
+    cosine, sine = zoom * math.cos(angle), zoom * math.sin(angle)
+    linear = np.array([[mirror * cosine, -sine], [mirror * sine, cosine]])
+    # Pixel i has its centre at i + 0.5: the box's middle goes to the crop's middle.
+    middle = np.array([(x_min + x_max) / 2 - 0.5, (y_min + y_max) / 2 - 0.5])
+    target = np.full(2, size / 2 - 0.5) + offset
+    offsets = np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5 - target
+    corners = middle + offsets @ np.linalg.inv(linear).T
+    low = np.floor(corners.min(axis=0)).astype(int) - 3
+    high = np.ceil(corners.max(axis=0)).astype(int) + 4
+    (left, top), (right, bottom) = low.clip(0), np.minimum(high, (shape[1], shape[0]))
+    matrix = np.column_stack((linear, target - linear @ (middle - (left, top))))
+    return View((int(left), int(top), int(right), int(bottom)), matrix, size, zoom)
+
+
+def through_working_grid(probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mask as it comes back from a coarser working grid: reduced, then enlarged linearly."""
+    size = probability.shape[0]
+    reduced = max(8, round(size / rng.uniform(1.0, MAX_ZOOM)))
+    small = cv2.resize(probability, (reduced, reduced), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def damage_neighbours(labels: np.ndarray, target: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8[H, W]: the other buildings as a detector would give them; some are missed, sometimes all."""
+    others = [label for label in np.unique(labels) if label > 0 and label != target]
+    if not others or rng.random() < 0.2:
+        return np.zeros(labels.shape, np.uint8)
+    found = np.isin(labels, [label for label in others if rng.random() < 0.85])
+    size = labels.shape[0]
+    blurred = cv2.GaussianBlur(found.astype(np.float32), (0, 0), size * rng.uniform(0.006, 0.03))
+    move = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    move[:, 2] = size * rng.normal(0, 0.012, 2)
+    moved = cv2.warpAffine(blurred, move, (size, size))
+    return np.round(255 / (1 + np.exp(-rng.uniform(5, 12) * (moved - 0.5)))).astype(np.uint8) * (moved > 0.02)
+
+
+def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another day's light, camera and compression for uint8[H, W, 3]."""
+    x = image.astype(np.float32) / 255
+    x = x ** rng.uniform(0.7, 1.4)
+    x = (x - 0.45) * rng.uniform(0.7, 1.35) + 0.45 + rng.uniform(-0.12, 0.12)
+    x = x * rng.uniform(0.88, 1.12, 3).astype(np.float32)
+    if rng.random() < 0.15:
+        x = np.repeat(x.mean(axis=2, keepdims=True), 3, axis=2)
+    if rng.random() < 0.3:
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < 0.3:
+        x = x + rng.normal(0, rng.uniform(0.005, 0.04), x.shape).astype(np.float32)
+    return np.round(255 * x.clip(0, 1)).astype(np.uint8)
+
+
+def label_boxes(labels: np.ndarray) -> dict[int, tuple[int, int, int, int]]:
+    """Tight half-open box of each positive label."""
+    rows, cols = np.nonzero(labels > 0)
+    values = labels[rows, cols]
+    count = int(values.max(initial=0)) + 1
+    low = np.full((count, 2), np.iinfo(np.int64).max)
+    high = np.zeros((count, 2), np.int64)
+    for axis, positions in enumerate((cols, rows)):
+        np.minimum.at(low[:, axis], values, positions)
+        np.maximum.at(high[:, axis], values, positions + 1)
+    return {
+        int(label): (int(low[label, 0]), int(low[label, 1]), int(high[label, 0]), int(high[label, 1]))
+        for label in np.unique(values)
+    }
+
+
+def match_label(labels: np.ndarray, rough: RoughMask, *, min_iou: float) -> int:
+    """The building a predicted mask covers best, or 0 when it covers none well enough."""
+    x_min, y_min, x_max, y_max = rough.box
+    mask = np.zeros(labels.shape, bool)
+    mask[y_min:y_max, x_min:x_max] = rough.probability >= 128
+    inside = labels[mask]
+    inside = inside[inside > 0]
+    if len(inside) == 0:
+        return 0
+    label = int(np.bincount(inside).argmax())
+    return label if mask_iou(mask & (labels >= 0), labels == label) >= min_iou else 0
+
+
+def paste_max(canvas: np.ndarray, rough: RoughMask) -> None:
+    """Write a mask's probability into uint8[H, W], keeping the greater value."""
+    x_min, y_min, x_max, y_max = rough.box
+    part = canvas[y_min:y_max, x_min:x_max]
+    np.maximum(part, rough.probability, out=part)
+
+
+def balance(sources: Sequence[str]) -> np.ndarray:
+    """Probability of each entry such that a source counts with the square root of its size."""
+    names, index, counts = np.unique(np.array(sources), return_inverse=True, return_counts=True)
+    share = np.sqrt(counts) / np.sqrt(counts).sum()
+    return (share / counts)[index]
+
+
+def write_rough_masks(folder: str | Path, chip_name: str, masks: Sequence[RoughMask]) -> None:
+    """Store a chip's predictions as ``<folder>/<chip_name>.npz``."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        Path(folder) / f"{chip_name}.npz",
+        boxes=np.array([mask.box for mask in masks], np.int32).reshape(-1, 4),
+        values=np.concatenate([mask.probability.ravel() for mask in masks] or [np.zeros(0, np.uint8)]),
+    )
+
+
+def load_rough_masks(folder: str | Path) -> dict[str, list[RoughMask]]:
+    """Read what `write_rough_masks` wrote. Raises `TrainingError` for an empty or damaged folder."""
+    files = sorted(Path(folder).glob("*.npz"))
+    if not files:
+        raise TrainingError(f"{folder} holds no predictions (*.npz)", "Run the detector over the chips first")
+    return {file.stem: _load_rough_masks(file) for file in files}
+
+
+def _load_rough_masks(file: Path) -> list[RoughMask]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            boxes, values = stored["boxes"], stored["values"]
+        masks, start = [], 0
+        for box in boxes.tolist():
+            width, height = box[2] - box[0], box[3] - box[1]
+            end = start + width * height
+            masks.append(RoughMask(tuple(box), values[start:end].reshape(height, width)))
+            start = end
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"The predictions {file} are damaged ({error})", "Write them again") from error
+    return [mask for mask in masks if (mask.probability >= 128).any()]
+
+
+def pair_names(folder: Path) -> list[str]:
+    """File names present in ``predicted/`` and ``exact/``; raises `TrainingError` for none or strays."""
+    predicted, exact = (
+        {f.name for f in (folder / part).glob("*") if f.suffix.lower() in (".png", ".tif", ".tiff", ".bmp")}
+        for part in ("predicted", "exact")
+    )
+    if not predicted & exact:
+        raise TrainingError(
+            f"{folder} holds no mask pairs", "Put masks of the same names into its folders predicted and exact"
+        )
+    strays = sorted(predicted ^ exact)
+    if strays:
+        raise TrainingError(
+            f"{len(strays)} masks lack their partner, {strays[0]} for one", "Remove them or add the partner"
+        )
+    return sorted(predicted)
+
+
+def read_picture(file: Path, mode: int) -> np.ndarray:
+    """cv2.imread that raises `TrainingError`."""
+    picture = cv2.imread(str(file), mode)
+    if picture is None:
+        raise TrainingError(f"The picture {file} cannot be read", "Store it as 8-bit PNG")
+    return picture
+
+
+def binarize(mask: np.ndarray) -> np.ndarray:
+    """0 or 255 from grey values; a mask of 0 and 1 is taken as such."""
+    return np.where(mask >= (128 if mask.max(initial=0) > 1 else 1), 255, 0).astype(np.uint8)

@@ -1,0 +1,68 @@
+"""What every mask refiner takes and gives, and the input channels they share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Refinement(NamedTuple):
+    """What a refiner says about a batch of crops.
+
+    Attributes:
+        logits: float[N, 1, H, W]; the sigmoid is the probability of "this building".
+        quality: float[N, 2] logits of the IoU the network expects of the coarse and of the refined
+            mask with the truth, or None where the architecture does not judge itself.
+    """
+
+    logits: Tensor
+    quality: Tensor | None = None
+
+
+class MaskRefiner(nn.Module):
+    """Base of all refiners: crops in, logits out, height and width unchanged.
+
+    Attributes:
+        stride: height and width of a crop must be multiples of it.
+        crop_sizes_px: the crop sizes it is trained for, ascending.
+    """
+
+    stride: int = 16
+    crop_sizes_px: tuple[int, ...] = (128, 192, 256)
+
+    def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
+        """Refine a batch of crops.
+
+        Args:
+            image: float[N, 3, H, W], RGB, 0..1.
+            coarse: float[N, 1, H, W], probability of this building, 0..1.
+            others: float[N, 1, H, W], probability of any other known building, 0..1; zeros where
+                nothing is known of the neighbours.
+        """
+        raise NotImplementedError
+
+
+def identity_logits(coarse: Tensor, steepness: float) -> Tensor:
+    """``steepness * (2 p - 1)``: logits whose zero crossing is that of the coarse mask."""
+    return steepness * (2.0 * coarse - 1.0)
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """ITU-R BT.601 luma of float[N, 3, H, W], float[N, 1, H, W]."""
+    weights = image.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    return (image * weights).sum(dim=1, keepdim=True)
+
+
+def sobel_magnitude(field: Tensor) -> Tensor:
+    """Sobel gradient magnitude of float[N, 1, H, W], edges replicated, same shape.
+
+    A unit step gives 1: the kernels are divided by 4.
+    """
+    kernel_x = field.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
+    kernels = torch.stack((kernel_x, kernel_x.t())).unsqueeze(1)
+    gradient = F.conv2d(F.pad(field, (1, 1, 1, 1), mode="replicate"), kernels)
+    # The small constant keeps the derivative of the root finite where the field is flat.
+    return (gradient.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()

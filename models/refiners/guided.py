@@ -1,0 +1,85 @@
+"""Our default refiner: a small image-guided U-Net around the identity.
+
+It works at half resolution inside (space to depth in, depth to space out), which makes it about four
+times cheaper than a U-Net of the same width and loses nothing: the crop shows the building enlarged,
+and the last layer still sees the full-resolution input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import MaskRefiner, Refinement, identity_logits, sobel_magnitude, to_grey
+
+IMAGE_MEAN, IMAGE_SPREAD = 0.45, 0.25
+
+
+class GuidedRefiner(MaskRefiner):
+    """RGB, image gradient, coarse mask and neighbours in; a correction of the coarse logits out.
+
+    The last layer starts at zero, so an untrained network returns its input. A second, tiny head
+    predicts the IoU of the coarse and of the refined mask with the truth: the gate's own score.
+
+    Args:
+        width: channels at half resolution; deeper levels have 2, 3 and 4 times as many.
+        steepness: logit given to a coarse probability of 1.
+    """
+
+    stride = 16
+
+    def __init__(self, width: int = 24, steepness: float = 4.0) -> None:
+        super().__init__()
+        self.steepness = steepness
+        widths = [width, 2 * width, 3 * width, 4 * width]
+        inputs = 6 * 4  # six channels, each 2x2 block of pixels folded into depth
+        self.down = nn.ModuleList(
+            double_convolution(before, after)
+            for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
+        )
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(deep, shallow, 1) for shallow, deep in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(double_convolution(shallow, shallow) for shallow in widths[:-1])
+        self.head = nn.Conv2d(width + inputs, 4, 3, padding=1)
+        self.judge = nn.Linear(2 * widths[-1], 2)
+        for layer in (self.head, self.judge):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
+        """See `MaskRefiner.forward`."""
+        gradient = sobel_magnitude(to_grey(image))
+        colour = (image - IMAGE_MEAN) / IMAGE_SPREAD
+        stacked = torch.cat((colour, 4 * gradient, 2 * coarse - 1, others), dim=1)
+        folded = F.pixel_unshuffle(stacked, 2)  # [N, 24, H/2, W/2]
+        skips = []
+        x = folded
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)  # [N, width * (level + 1), H/2^(level + 1), ...]
+            skips.append(x)
+        quality = self._judge(x, coarse)
+        for level in reversed(range(len(self.up))):
+            raised = F.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up[level](skips[level] + raised)
+        correction = F.pixel_shuffle(self.head(torch.cat((x, folded), dim=1)), 2)  # [N, 1, H, W]
+        return Refinement(identity_logits(coarse, self.steepness) + 4.0 * correction, quality)
+
+    def _judge(self, deepest: Tensor, coarse: Tensor) -> Tensor:
+        """IoU logits, float[N, 2], from the deepest features over the crop and over the mask."""
+        share = F.adaptive_avg_pool2d(coarse, deepest.shape[-2:])
+        inside = (deepest * share).sum(dim=(2, 3)) / share.sum(dim=(2, 3)).clamp(min=1e-3)
+        return self.judge(torch.cat((deepest.mean(dim=(2, 3)), inside), dim=1))
+
+
+def double_convolution(before: int, after: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with GroupNorm (groups of 8 channels) and SiLU."""
+    layers: list[nn.Module] = []
+    for channels in (before, after):
+        layers += [
+            nn.Conv2d(channels, after, 3, padding=1, bias=False),
+            nn.GroupNorm(max(1, after // 8), after),
+            nn.SiLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
