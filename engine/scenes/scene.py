@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from ..config import STYLES, require_choice
+from ..progress import Reporter
 from .buildings import Building, paint_building
 from .camera import photograph
 from .canvas import Canvas, Sun
@@ -58,6 +59,7 @@ def generate_scene(
     style: str = "mixed",
     density: float = 0.8,
     seed: int = 1,
+    reporter: Reporter | None = None,
 ) -> Scene:
     """Generate an orthophoto and its true building outlines; the same arguments give the same scene.
 
@@ -67,6 +69,7 @@ def generate_scene(
         density: share of parcels that carry a building, 0..1.
     """
     require_choice("style", style, STYLES)
+    report = (reporter or Reporter()).progress
     rng = np.random.default_rng([seed, 20])
     size_m = (width_px * pixel_m, height_px * pixel_m)
     names = MIXES.get(style, (style,))
@@ -79,7 +82,8 @@ def generate_scene(
     blocks, streets = lay_streets(rng, main, size_m, MARGIN_M)
     bend = Bend(rng, main.curve_m)
     plan = _Plan([], [])
-    for block in blocks:
+    for index, block in enumerate(blocks):
+        report(0.3 * index / len(blocks), "Building streets and blocks")
         here = styles[int(rng.choice(len(styles), p=_shares(len(styles))))]
         _use_block(canvas, plan, here, block, bend, density)
     for street in streets:
@@ -87,9 +91,13 @@ def generate_scene(
     frame = shapely.box(0, 0, *size_m)
     near = [b for b in plan.buildings if shapely.intersects(frame, b.outline)]
     buildings = without_overlaps(near)
-    for building in sorted(buildings, key=lambda b: max(part.eave_m for part in b.parts)):
+    by_height = sorted(buildings, key=lambda b: max(part.eave_m for part in b.parts))
+    for index, building in enumerate(by_height):
+        report(0.3 + 0.4 * index / len(by_height), "Painting roofs")
         paint_building(canvas, building)
+    report(0.7, "Planting trees")
     _plant_all(canvas, plan)
+    report(0.9, "Taking the photograph")
     image = photograph(rng, canvas.lit(), main.haze)
     outlines = finish_outlines([b.outline for b in buildings], pixel_m, width_px, height_px)
     return Scene(image, tuple(outlines), style)
