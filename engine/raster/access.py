@@ -8,6 +8,7 @@ import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -90,10 +91,10 @@ def _check_dataset(path: str, dataset: rasterio.DatasetReader) -> None:
     if dataset.width < 1 or dataset.height < 1:
         raise RasterError(f"{_name(path)} has no pixels", "Choose another raster")
     height, width = dataset.block_shapes[0]
-    bands = dataset.count if dataset.interleaving is not None and "PIXEL" in str(dataset.interleaving).upper() else 1
-    if height * width * bands * 8 > _MAX_BLOCK_BYTES and dataset.compression is not None:
+    block_bytes = height * width * dataset.count * np.dtype(dataset.dtypes[0]).itemsize
+    if block_bytes > _MAX_BLOCK_BYTES:
         raise RasterError(
-            f"{_name(path)} is stored in compressed blocks of {width} x {height} pixels, too large to read",
+            f"{_name(path)} is stored in blocks of {width} x {height} pixels, too large to read piecemeal",
             "Convert it to a tiled GeoTIFF",
         )
 

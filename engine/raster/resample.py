@@ -34,17 +34,18 @@ class AxisFilter:
     inside: bool
 
 
-def plan_axis(first: float, step: float, count: int, *, scale: float, length: int) -> AxisFilter:
+def plan_axis(first: float, step: float, part: slice, *, scale: float, length: int) -> AxisFilter:
     """Plan one axis.
 
     Args:
-        first: where the first output pixel starts, on the output grid.
-        step: size of an output pixel on the output grid.
-        count: number of output pixels.
-        scale: source pixels per unit of the output grid; both have their origin in common.
+        first: where output pixel 0 starts, on the working grid.
+        step: size of an output pixel on the working grid.
+        part: the output pixels wanted.
+        scale: source pixels per unit of the working grid; both have their origin in common.
         length: number of source pixels there are.
     """
-    centers = (first + (np.arange(count) + 0.5) * step) * scale
+    count = part.stop - part.start
+    centers = (first + (np.arange(part.start, part.stop) + 0.5) * step) * scale
     width = max(step * scale, 1.0)
     low, high = centers - width / 2, centers + width / 2
     # Rounding noise must not pull in a neighbour with a weight of 1e-13.
