@@ -21,6 +21,7 @@ from .layers import Layer, Plane, read_layers, write_layer
 from .matches import Divisions
 from .measure import Evaluation, PixelGrid, evaluate_layers
 from .pictures import Orthophoto, write_atomically
+from .report import write_report
 
 COMPARED = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "boundary_AP", "boundary_AP_025m", "IoU",
@@ -99,9 +100,7 @@ def evaluate_file(config: EvaluateConfig, reporter: Reporter) -> dict[str, Any]:
         write_atomically(config.figures, json.dumps(figures, indent=2, allow_nan=False).encode())
     if config.report:
         notes.progress(0.9, "Writing the report")
-        from .report import write_report  # heavy only when wanted
-
-        write_report(config, figures, evaluations, plane)
+        write_report(config, figures, evaluations, plane, grid)
     notes.progress(1.0, "Done")
     return {
         "figures": figures,
