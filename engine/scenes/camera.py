@@ -8,17 +8,8 @@ import numpy as np
 
 def photograph(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.ndarray:
     """Expose a lit scene, float32[H, W, 3], to an orthophoto, uint8[H, W, 3] RGB."""
-    image = light * np.float32(rng.uniform(0.95, 1.45))
-    veil = rng.beta(1.2, 5) * haze * 0.6
-    image = image * np.float32(1 - veil) + np.float32([0.66, 0.72, 0.78]) * np.float32(veil)
-    image *= (1 + rng.normal(0, 0.035, 3)).astype(np.float32)
-    grey = image.mean(axis=2, keepdims=True)
-    image = grey + np.float32(rng.uniform(0.55, 1.1)) * (image - grey)
-    np.clip(image, 0, 1, out=image)
-    image **= np.float32(rng.uniform(0.75, 1.2))
-    image += np.float32(rng.uniform(0, 0.3)) * image * (1 - image) * (2 * image - 1) * 2  # contrast
-    sigma = rng.uniform(0.35, 0.9)
-    image = cv2.GaussianBlur(image, (0, 0), sigma)
+    image = _develop(rng, light, haze)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.95))
     if rng.random() < 0.4:  # sharpened by the mosaicking software
         soft = cv2.GaussianBlur(image, (0, 0), 1.2)
         image += np.float32(rng.uniform(0.2, 0.9)) * (image - soft)
@@ -30,3 +21,19 @@ def photograph(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.n
         _, packed = cv2.imencode(".jpg", byte[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         byte = np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
     return byte
+
+
+def _develop(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.ndarray:
+    """Exposure, haze, white balance, saturation and tone curve; float32[H, W, 3] in 0..1."""
+    middle = float(light[::7, ::7].mean())
+    image = light * np.float32(np.clip(rng.uniform(0.30, 0.56) / middle, 0.6, 2.0))
+    veil = rng.beta(1.2, 4) * haze * 0.6
+    image = image * np.float32(1 - veil) + np.float32([0.66, 0.72, 0.78]) * np.float32(veil)
+    warm, green = rng.normal(0, 0.045), rng.normal(0, 0.018)
+    image *= np.float32([1 + warm, 1 + green, 1 - warm])
+    grey = image.mean(axis=2, keepdims=True)
+    image = grey + np.float32(rng.uniform(0.5, 1.15)) * (image - grey)
+    np.clip(image, 0, 1, out=image)
+    image **= np.float32(rng.uniform(0.8, 1.15))
+    image += np.float32(rng.uniform(0, 0.6)) * image * (1 - image) * (2 * image - 1)
+    return image

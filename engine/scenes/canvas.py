@@ -58,6 +58,7 @@ class Canvas:
         self.colour = np.zeros((height, width, 3), np.float32)
         self.height = np.zeros((height, width), np.float32)
         self.light = np.ones((height, width), np.float32)
+        self.drought = np.float32(rng.beta(0.9, 1.6) * 0.9)
         self.noise = NoiseFields(rng, width, height, pixel_m)
 
     def window(self, ring: np.ndarray, pad_m: float = 0.0) -> Window | None:

@@ -16,6 +16,9 @@ def ground_colour(canvas: Canvas, window: Window, kind: str) -> np.ndarray:
     """Colour of a ground surface, float32[H, W, 3]."""
     rng = canvas.rng
     first, second = (vary(rng, colour, 0.07, 0.025).astype(np.float32) for colour in GROUNDS[kind])
+    if kind in GREEN:  # the season is the same for the whole scene
+        dry = np.float32(GROUNDS["dry"])
+        first, second = first + canvas.drought * (dry[1] - first), second + canvas.drought * (dry[0] - second)
     offset = canvas.offset()
     broad, patch, fine, leaf, grain = (
         canvas.noise.cut(name, window.rows, window.cols, offset) for name in ("broad", "patch", "fine", "leaf", "grain")
@@ -26,6 +29,9 @@ def ground_colour(canvas: Canvas, window: Window, kind: str) -> np.ndarray:
     if kind == "water":
         return colour * (1 + 0.01 * grain[..., None])
     value = 1 + rough * (0.045 * fine + 0.05 * leaf) + (0.02 + 0.03 * rough) * grain
+    if kind in GREEN and rng.random() < 0.7:  # weeds and tufts
+        tufts = np.clip(leaf * 0.7 + fine * 0.6 - rng.uniform(0.6, 1.8), 0, 0.7)[..., None]
+        colour = colour + tufts * (first * np.float32(rng.uniform(0.45, 0.8)) - colour)
     if kind in GREEN and rng.random() < 0.6:  # worn patches of another ground
         other = np.float32(GROUNDS[str(rng.choice(["dry", "brown_soil", "grey_soil", "meadow"]))][0])
         bare = np.clip(patch * 0.7 + fine * 0.5 - rng.uniform(0.9, 1.9), 0, 0.8)[..., None]
@@ -47,6 +53,23 @@ def cover(canvas: Canvas, ring: np.ndarray, kind: str) -> None:
     if masked is not None:
         window, mask = masked
         canvas.put(window, mask, ground_colour(canvas, window, kind))
+
+
+def footpath(canvas: Canvas, ring: np.ndarray) -> None:
+    """A trodden or paved path that wanders across a piece of land."""
+    rng = canvas.rng
+    low, high = ring.min(axis=0), ring.max(axis=0)
+    ends = rng.uniform(low, high, (2, 2))
+    t = np.linspace(0, 1, 24)[:, None]
+    side = np.array([ends[0, 1] - ends[1, 1], ends[1, 0] - ends[0, 0]])
+    bow = rng.normal(0, 0.12) * np.sin(np.pi * t) + rng.normal(0, 0.05) * np.sin(2 * np.pi * t)
+    masked = canvas.line_mask(ends[0] + t * (ends[1] - ends[0]) + bow * side, rng.uniform(0.5, 2.0))
+    if masked is None:
+        return
+    window, mask = masked
+    worn = np.clip(0.75 + 0.3 * canvas.noise.cut("fine", window.rows, window.cols, canvas.offset()), 0, 1)
+    kind = pick(rng, {"brown_soil": 2, "sand": 1, "grey_soil": 2, "gravel": 1, "red_soil": 0.4})
+    canvas.put(window, mask * worn, ground_colour(canvas, window, kind))
 
 
 def mark_street(canvas: Canvas, street: Street, line: np.ndarray, busy: float) -> None:
@@ -80,7 +103,7 @@ def mark_street(canvas: Canvas, street: Street, line: np.ndarray, busy: float) -
         park_car(canvas, *spot, angle + rng.normal(0, 0.04), size)
 
 
-def field(canvas: Canvas, ring: np.ndarray) -> None:
+def furrow(canvas: Canvas, ring: np.ndarray) -> None:
     """Farm land: plots with rows, furrows, terraces or bare soil."""
     rng = canvas.rng
     for plot in cells(rng, ring, (600, 9000), 5):

@@ -221,8 +221,8 @@ def detached(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np
     frame, width, depth = front_frame(ring, front)
     material = pick(rng, style.roofs)
     eave = storeys_m(rng, style)
-    w = min(style.size * rng.lognormal(2.45, 0.22), 0.85 * width)
-    d = min(style.size * rng.lognormal(2.25, 0.20), 0.60 * depth)
+    w = min(style.size * rng.lognormal(2.5, 0.25), 0.85 * width)
+    d = min(style.size * rng.lognormal(2.28, 0.22), 0.60 * depth)
     if rng.random() < 0.25:
         w, d = min(d, 0.8 * width), min(w, 0.7 * depth)
     setback = rng.uniform(0.08, 0.35) * max(depth - d, 1)
@@ -238,7 +238,7 @@ def detached(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np
             return special_house(again, corner, *size, material, eave)
         return compose(again, corner, plan(again, *size), material, eave_m=eave)
 
-    house = fit(make, land)
+    house = fit(make, land, 6)
     if house is None or min(w, d) < 3:
         return []
     result = [house]

@@ -28,57 +28,76 @@ class Parcel:
 def cut(ring: np.ndarray, point: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both sides of a convex ring cut by a line; the new vertices are the same numbers on both sides.
 
+    Plain Python numbers, because rings have four or five vertices and there are thousands of cuts.
+
     Returns:
         ``(behind, before)``: against and along `normal`; either may have fewer than three points.
     """
-    side = (ring - point) @ normal
+    px, py, nx, ny = float(point[0]), float(point[1]), float(normal[0]), float(normal[1])
+    points = ring.tolist()
+    sides = [(x - px) * nx + (y - py) * ny for x, y in points]
     behind, before = [], []
-    for i in range(len(ring)):
-        j = (i + 1) % len(ring)
-        if side[i] <= 0:
-            behind.append(ring[i])
-        if side[i] >= 0:
-            before.append(ring[i])
-        if side[i] * side[j] < 0:
-            crossing = ring[i] + side[i] / (side[i] - side[j]) * (ring[j] - ring[i])
+    for i, ((x, y), side) in enumerate(zip(points, sides, strict=True)):
+        if side <= 0:
+            behind.append((x, y))
+        if side >= 0:
+            before.append((x, y))
+        other = sides[i + 1 - len(points)]
+        if side * other < 0:
+            share = side / (side - other)
+            x1, y1 = points[i + 1 - len(points)]
+            crossing = (x + share * (x1 - x), y + share * (y1 - y))
             behind.append(crossing)
             before.append(crossing)
-    return np.array(behind).reshape(-1, 2), np.array(before).reshape(-1, 2)
+    return np.array(behind, float).reshape(-1, 2), np.array(before, float).reshape(-1, 2)
 
 
 def ring_area(ring: np.ndarray) -> float:
     """Area of a ring, without regard to its direction."""
     if len(ring) < 3:
         return 0.0
-    x, y = (ring - ring[0]).T
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+    points = (ring - ring[0]).tolist()
+    turns = zip(points, points[1:] + points[:1], strict=True)
+    return 0.5 * abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in turns))
 
 
 def axes(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """The longest edge's direction, its normal, and the ring's extents along both."""
-    edges = np.roll(ring, -1, axis=0) - ring
-    lengths = np.hypot(*edges.T)
-    along = edges[lengths.argmax()] / lengths.max()
-    across = np.array([-along[1], along[0]])
-    return along, across, float(np.ptp(ring @ along)), float(np.ptp(ring @ across))
+    points = ring.tolist()
+    edges = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True)]
+    dx, dy = max(edges, key=lambda edge: edge[0] ** 2 + edge[1] ** 2)
+    size = float(np.hypot(dx, dy))
+    along, across = np.array([dx / size, dy / size]), np.array([-dy / size, dx / size])
+    return along, across, extent(ring, along), extent(ring, across)
+
+
+def extent(ring: np.ndarray, direction: np.ndarray) -> float:
+    """Length of a ring in a direction."""
+    reach = (ring @ direction).tolist()
+    return max(reach) - min(reach)
 
 
 def inset(ring: np.ndarray, distance_m: float) -> np.ndarray:
     """A convex ring moved inwards by a distance (each edge parallel); empty when nothing is left."""
     centre = ring.mean(axis=0)
     result = ring
-    for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        edge = end - start
-        size = np.hypot(*edge)
-        if size < 1e-9:
-            continue
-        normal = np.array([-edge[1], edge[0]]) / size
-        if (centre - start) @ normal < 0:
-            normal = -normal
-        result = cut(result, start + normal * distance_m, normal)[1]
+    for start, end in zip(ring, np.concatenate([ring[1:], ring[:1]]), strict=True):
+        result = trim(result, start, end, centre, distance_m)
         if len(result) < 3:
             return np.empty((0, 2))
     return result
+
+
+def trim(ring: np.ndarray, start: np.ndarray, end: np.ndarray, inside: np.ndarray, distance_m: float) -> np.ndarray:
+    """What is left of a convex ring after moving the line through `start` and `end` towards `inside`."""
+    dx, dy = end - start
+    size = float(np.hypot(dx, dy))
+    if size < 1e-9:
+        return ring
+    normal = np.array([-dy / size, dx / size])
+    if (inside - start) @ normal < 0:
+        normal = -normal
+    return cut(ring, start + normal * distance_m, normal)[1]
 
 
 def lay_streets(
@@ -127,14 +146,19 @@ def lay_streets(
 def cells(
     rng: np.random.Generator, ring: np.ndarray, area_m2: tuple[float, float], jitter_deg: float
 ) -> list[np.ndarray]:
-    """Cut a convex ring without gaps until every piece is smaller than a random area of the range."""
+    """Cut a convex ring without gaps until every piece is smaller than a random area of the range.
+
+    The cuts follow the ring's main directions, give or take `jitter_deg`.
+    """
+    along, across, _, _ = axes(ring)
+    low, high = np.log(area_m2)
     done, waiting = [], [ring]
     while waiting:
         piece = waiting.pop()
         if len(piece) < 3:
             continue
-        along, across, length, width = axes(piece)
-        if ring_area(piece) < np.exp(rng.uniform(*np.log(area_m2))) and max(length, width) < 3.0 * min(length, width):
+        length, width = extent(piece, along), extent(piece, across)
+        if ring_area(piece) < np.exp(rng.uniform(low, high)) and max(length, width) < 3.0 * min(length, width):
             done.append(piece)
             continue
         direction = along if length >= width else across
@@ -142,8 +166,12 @@ def cells(
         c, s = np.cos(angle), np.sin(angle)
         normal = np.array([c * direction[0] - s * direction[1], s * direction[0] + c * direction[1]])
         reach = piece @ normal
-        offset = reach.min() + rng.uniform(0.36, 0.64) * np.ptp(reach)
-        waiting += cut(piece, normal * offset, normal)
+        offset = reach.min() + rng.uniform(0.36, 0.64) * (reach.max() - reach.min())
+        halves = cut(piece, normal * offset, normal)
+        if min(ring_area(half) for half in halves) < 1.0:
+            done.append(piece)
+        else:
+            waiting += halves
     return done
 
 

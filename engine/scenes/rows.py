@@ -9,7 +9,7 @@ import shapely
 from .buildings import Building
 from .houses import FLAT, Frame, compose, front_frame, roof_kind, storeys_m
 from .palettes import ROOFS, pick, vary
-from .parcels import Parcel, cells, cut, inset, ring_area
+from .parcels import Parcel, cells, cut, inset, ring_area, trim
 from .roofs import Part
 from .styles import Style
 
@@ -91,7 +91,7 @@ def perimeter(rng: np.random.Generator, style: Style, block: np.ndarray, density
     ring = shapely.Polygon(block, [court])
     result = []
     family = pick(rng, style.roofs)
-    for piece in cells(rng, block, (180, 420), 4):
+    for piece in cells(rng, block, (180, 420), 2):
         if rng.random() > density + 0.1:
             continue
         outline = shapely.intersection(ring, shapely.Polygon(piece))
@@ -120,7 +120,7 @@ def town(rng: np.random.Generator, style: Style, block: np.ndarray, density: flo
     width, depth = style.parcel_m
     mean = np.clip(width * depth, 60, 160)
     result = []
-    for ring in cells(rng, block, (0.35 * mean, 1.9 * mean), min(style.jitter_deg, 9) * 0.6):
+    for ring in cells(rng, block, (0.35 * mean, 1.9 * mean), float(rng.choice([1.0, 3.0, 6.0]))):
         if rng.random() > density:
             continue
         for _ in range(int(rng.choice([0, 1, 2], p=[0.45, 0.35, 0.2]))):  # a yard along some sides
@@ -167,7 +167,7 @@ def shacks(rng: np.random.Generator, style: Style, block: np.ndarray, density: f
     result = []
     width, depth = style.parcel_m
     mean = np.clip(width * depth, 16, 36)
-    for ring in cells(rng, block, (0.35 * mean, 2.2 * mean), 9):
+    for ring in cells(rng, block, (0.35 * mean, 2.2 * mean), float(rng.choice([2.0, 5.0, 9.0]))):
         if rng.random() > density * 0.95:
             continue
         if rng.random() < 0.6:
@@ -187,15 +187,8 @@ def shacks(rng: np.random.Generator, style: Style, block: np.ndarray, density: f
 
 
 def _trim(ring: np.ndarray, edge: int, distance_m: float) -> np.ndarray:
-    """Move one edge of a convex ring inwards."""
-    start, end = ring[edge], ring[(edge + 1) % len(ring)]
-    size = np.hypot(*(end - start))
-    if size < 0.5:
-        return ring
-    normal = np.array([start[1] - end[1], end[0] - start[0]]) / size
-    if (ring.mean(axis=0) - start) @ normal < 0:
-        normal = -normal
-    rest = cut(ring, start + normal * distance_m, normal)[1]
+    """Move one edge of a convex ring inwards, if enough is left."""
+    rest = trim(ring, ring[edge], ring[(edge + 1) % len(ring)], ring.mean(axis=0), distance_m)
     return rest if len(rest) >= 3 else ring
 
 

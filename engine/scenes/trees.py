@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
+from .buildings import Building
 from .canvas import Canvas, Window
-from .palettes import CROWNS, vary
+from .palettes import CROWNS, pick, vary
+from .styles import Style
+
+SMALL_ROOF_M2 = 35.0
+
+
+@dataclass(frozen=True)
+class Grove:
+    """Land that trees may stand on: a ring, float64[N, 2] metres, and how dense they are there."""
+
+    ring: np.ndarray
+    style: Style
+    density: float
+
+
+def plant_groves(canvas: Canvas, groves: list[Grove], buildings: list[Building]) -> None:
+    """Trees where there is room: stems stand outside the roofs, crowns reach over them.
+
+    Small roofs are never hidden altogether, so that the truth holds no building that cannot be seen.
+    """
+    rng, pixel = canvas.rng, canvas.pixel_m
+    width, height = canvas.size_px
+    room = _distance_m(canvas.height > 1.9, pixel)
+    roofs = np.zeros((height, width), np.uint8)
+    small = [b.outline for b in buildings if b.outline.area < SMALL_ROOF_M2]
+    cv2.fillPoly(roofs, [np.int32(np.array(p.exterior.coords) / pixel) for p in small], 1)
+    small_room = _distance_m(roofs > 0, pixel)
+    for grove in groves:
+        low = np.maximum(grove.ring.min(axis=0), -3)
+        high = np.minimum(grove.ring.max(axis=0), np.array(canvas.size_px) * pixel + 3)
+        if (low >= high).any():
+            continue
+        kind = pick(rng, grove.style.crowns)
+        contour = grove.ring.astype(np.float32)
+        for x, y in _spots(rng, low, high, grove).tolist():
+            if cv2.pointPolygonTest(contour, (x, y), False) < 0:
+                continue
+            if rng.random() < 0.4:
+                kind = pick(rng, grove.style.crowns)
+            radius = rng.uniform(0.4, 1.4) if kind == "shrub" else min(rng.lognormal(0.85, 0.42), 7.0)
+            at = min(max(int(y / pixel), 0), height - 1), min(max(int(x / pixel), 0), width - 1)
+            if room[at] > rng.uniform(0.25, 0.95) * radius and small_room[at] > 0.75 * radius:
+                plant(canvas, x, y, kind, float(radius))
+
+
+def _spots(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, grove: Grove) -> np.ndarray:
+    """Places for trees, float64[N, 2]: half of them anywhere, half near another one."""
+    lush = 1.0 if grove.density > 3 else rng.lognormal(-0.3, 0.8)
+    count = rng.poisson(float(np.prod(high - low)) / 1000 * grove.style.tree_cover * grove.density * lush)
+    spots = rng.uniform(low, high, (min(int(count), 4000), 2))
+    near = rng.random(len(spots)) < 0.5
+    spots[near] = spots[rng.permutation(len(spots))[near]] + rng.normal(0, 3.0, (int(near.sum()), 2))
+    return spots
+
+
+def _distance_m(taken: np.ndarray, pixel_m: float) -> np.ndarray:
+    """Distance of every pixel to the nearest taken one, metres."""
+    return cv2.distanceTransform(1 - taken.astype(np.uint8), cv2.DIST_L2, 5) * pixel_m
 
 
 def plant(canvas: Canvas, x: float, y: float, kind: str, radius: float) -> None:
