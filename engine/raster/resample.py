@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import scipy.sparse
 
@@ -26,12 +27,14 @@ class AxisFilter:
         weights: float32[outputs, end - start], sparse; a row sums to the share of its window that lies
             inside the source.
         inside: every window lies wholly inside the source.
+        identity: the outputs are the source pixels themselves.
     """
 
     start: int
     end: int
     weights: scipy.sparse.csr_array
     inside: bool
+    identity: bool
 
 
 def plan_axis(first: float, step: float, part: slice, *, scale: float, length: int) -> AxisFilter:
@@ -60,7 +63,8 @@ def plan_axis(first: float, step: float, part: slice, *, scale: float, length: i
     weights = np.clip(overlap / width, 0.0, 1.0).astype(np.float32)
     matrix = scipy.sparse.csr_array((weights, source - start, offsets), shape=(count, end - start))
     inside = bool(count and low[0] >= -1e-9 and high[-1] <= length + 1e-9)
-    return AxisFilter(start, end, matrix, inside)
+    identity = bool(count == end - start == len(weights) and (weights == 1).all())
+    return AxisFilter(start, end, matrix, inside, identity)
 
 
 def resample(
@@ -92,9 +96,13 @@ def resample(
 
 
 def _apply(pixels: np.ndarray, rows: AxisFilter, cols: AxisFilter) -> np.ndarray:
-    bands, height, width = pixels.shape
-    down = rows.weights @ np.ascontiguousarray(pixels.transpose(1, 0, 2)).reshape(height, bands * width)
-    out_height = rows.weights.shape[0]
-    across = down.reshape(out_height, bands, width).transpose(2, 1, 0).reshape(width, bands * out_height)
-    out = cols.weights @ np.ascontiguousarray(across)
-    return np.ascontiguousarray(out.reshape(-1, bands, out_height).transpose(1, 2, 0))
+    return np.stack([_apply_axis(_apply_axis(band, rows).T, cols).T for band in pixels])
+
+
+def _apply_axis(band: np.ndarray, axis: AxisFilter) -> np.ndarray:
+    """Resample float32[source, N] to float32[outputs, N]."""
+    if axis.identity:
+        return band
+    if not band.flags.c_contiguous:
+        band = cv2.transpose(band.T)  # numpy's own copy of a transposed array takes several times as long
+    return axis.weights @ band
