@@ -155,8 +155,10 @@ class Child:
         if self.returncode != 0:
             self._kill_group()
         self._process.wait()
-        for thread in self._threads:
+        for thread, pipe in zip(self._threads, (self._process.stdout, self._process.stderr)):
             thread.join(timeout=0.2)
+            if not thread.is_alive():  # closing would wait for a thread that reads
+                pipe.close()
 
     def _kill_group(self) -> None:
         if sys.platform == "win32":

@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import wraps
 from pathlib import Path
 
-from qgis.core import QgsApplication, QgsProcessingAlgorithm, QgsProcessingException
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingAlgorithm,
+    QgsProcessingDestinationParameter,
+    QgsProcessingException,
+    QgsProcessingParameterRasterLayer,
+)
 from qgis.PyQt.QtCore import QCoreApplication
 from qgis.PyQt.QtGui import QIcon
 
@@ -13,6 +19,7 @@ from ..engine.errors import EngineError
 from ..plugin.about import RESOURCES
 from ..plugin.environment import Environment
 from .engine_process import run_job
+from .layers import destination_file, raster_source, require_writable
 
 
 def profile_folder() -> Path:
@@ -82,12 +89,22 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
         try:
             if self.NEEDS_ENGINE:
                 engine_environment().require()
+            self._check_layers(parameters, context)
             config = self.settings(parameters, context)
             if config is not None:
                 config.validate()
         except EngineError as error:
             return False, str(error)
         return True, ""
+
+    def _check_layers(self, parameters, context):
+        """Refuse rasters the engine cannot read, and files that cannot be written. Raises `EngineError`."""
+        for definition in self.parameterDefinitions():
+            value = parameters.get(definition.name())
+            if value and isinstance(definition, QgsProcessingParameterRasterLayer):
+                raster_source(self.parameterAsRasterLayer(parameters, definition.name(), context))
+            elif value and isinstance(definition, QgsProcessingDestinationParameter):
+                require_writable(destination_file(value))
 
     def run_engine(self, job, config, feedback):
         """Run one job of the engine. Returns its result. Raises `EngineError`."""

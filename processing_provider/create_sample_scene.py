@@ -13,7 +13,6 @@ from ..engine.config import STYLES, SceneConfig
 from ..engine.errors import InvalidParameter, OutputError
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import destination_file, require_writable
 from .results import Result
 
 
@@ -74,16 +73,10 @@ class CreateSampleScene(CadastralAlgorithm):
         )
 
     @explained
-    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        self._raster = Path(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        if self._raster.suffix.lower() not in (".tif", ".tiff"):
-            raise InvalidParameter(f"The orthophoto {self._raster} is no GeoTIFF", "Name it .tif")
-        require_writable(self._raster)
-        require_writable(destination_file(parameters.get("OUTLINES")))
-        return True
-
-    @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        raster = Path(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        if raster.suffix.lower() not in (".tif", ".tiff"):
+            raise InvalidParameter(f"The orthophoto {raster} is no GeoTIFF", "Name it .tif")
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
             config = dataclasses.replace(
                 self.settings(parameters, context),
@@ -93,10 +86,10 @@ class CreateSampleScene(CadastralAlgorithm):
             result = self.run_engine("scene", config, feedback)
             outlines = Result(result["outlines"]).write(self, parameters, "OUTLINES", context, feedback)
             try:
-                shutil.move(result["raster"], self._raster)
+                shutil.move(result["raster"], raster)
             except OSError as error:
-                self._raster.unlink(missing_ok=True)
+                raster.unlink(missing_ok=True)
                 raise OutputError(
                     f"The orthophoto cannot be written ({error.strerror})", "Check the free space"
                 ) from error
-        return {"OUTPUT": str(self._raster), "OUTLINES": outlines, "BUILDINGS": result["buildings"]}
+        return {"OUTPUT": str(raster), "OUTLINES": outlines, "BUILDINGS": result["buildings"]}

@@ -78,8 +78,9 @@ def run_job(python: Path, job: str, config: dict[str, Any], feedback: Feedback) 
         ) from error
     with child:
         child.send({"job": job, "config": config})
+        events = _Events(feedback)
         for line in child.lines(feedback.isCanceled):
-            result = _handle(line, feedback)
+            result = events.handle(line)
             if result is not None:
                 return result
         returncode = child.returncode
@@ -87,23 +88,31 @@ def run_job(python: Path, job: str, config: dict[str, Any], feedback: Feedback) 
     raise EngineDied(returncode, tail)
 
 
-def _handle(line: str, feedback: Feedback) -> dict[str, Any] | None:
-    """Hand on one event; return the fields if it is the result. Other output is logged as it is."""
-    try:
-        event = json.loads(line)
-        kind = event.pop("event")
-    except (ValueError, KeyError, AttributeError, TypeError):
-        feedback.pushInfo(line)
+class _Events:
+    """Hands the engine's events on to QGIS."""
+
+    def __init__(self, feedback: Feedback) -> None:
+        self._feedback = feedback
+        self._stage = ""
+
+    def handle(self, line: str) -> dict[str, Any] | None:
+        """Hand on one line; return the event's fields if it is the result. Raises `JobFailed`."""
+        try:
+            event = json.loads(line)
+            kind = event.pop("event")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            self._feedback.pushInfo(line)  # something a library printed
+            return None
+        if kind == "result":
+            return event
+        if kind == "error":
+            raise JobFailed(event)
+        if kind == "progress":
+            self._feedback.setProgress(100.0 * event["fraction"])
+            if event.get("message", self._stage) != self._stage:
+                self._stage = event["message"]
+                self._feedback.setProgressText(self._stage)
+        elif kind == "log":
+            warning = event.get("level") == "warning"
+            (self._feedback.pushWarning if warning else self._feedback.pushInfo)(event["message"])
         return None
-    if kind == "progress":
-        feedback.setProgress(100.0 * event["fraction"])
-        if event.get("message"):
-            feedback.setProgressText(event["message"])
-    elif kind == "log":
-        push = feedback.pushWarning if event.get("level") == "warning" else feedback.pushInfo
-        push(event["message"])
-    elif kind == "error":
-        raise JobFailed(event)
-    elif kind == "result":
-        return event
-    return None

@@ -12,7 +12,7 @@ from qgis.core import QgsProcessingOutputNumber
 from ..engine.config import EvaluateConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import destination_file, raster_source, require_writable, write_polygons
+from .layers import raster_source, write_polygons
 from .results import Result
 
 FIGURES = ("AP", "AP50", "F1")
@@ -68,25 +68,20 @@ class Evaluate(CadastralAlgorithm):
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         raster = self.parameterAsRasterLayer(parameters, "RASTER", context)
         self._raster = raster_source(raster) if raster else ""
-        self._files = {
-            name: self.parameterAsFileOutput(parameters, name.upper(), context) for name in ("report", "figures")
-        }
-        for path in self._files.values():
-            require_writable(Path(path) if path else None)
-        require_writable(destination_file(parameters.get("OUTPUT")))
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         outputs = {}
+        files = {f: self.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
             paths = {"raster": self._raster}
             for field, parameter in (("predicted", "INPUT"), ("reference", "REFERENCE"), ("area", "AREA")):
                 source = self.parameterAsSource(parameters, parameter, context)
                 if source is not None:
                     paths[field] = str(Path(name) / f"{field}.gpkg")
-                    write_polygons(source, Path(paths[field]), context)
-            for field, path in self._files.items():
+                    write_polygons(source, Path(paths[field]), context, keep=("id", "score"))
+            for field, path in files.items():
                 paths[field] = str(Path(name) / Path(path).name) if path else ""
             paths["matches"] = str(Path(name) / "matches.gpkg") if parameters.get("OUTPUT") else ""
             config = dataclasses.replace(self.settings(parameters, context), **paths)
@@ -94,7 +89,7 @@ class Evaluate(CadastralAlgorithm):
             if config.matches:
                 matches = Result(result["matches"])
                 outputs["OUTPUT"] = matches.write(self, parameters, "OUTPUT", context, feedback)
-            for field, path in self._files.items():
+            for field, path in files.items():
                 if path:
                     shutil.move(paths[field], path)
                     outputs[field.upper()] = path

@@ -12,8 +12,10 @@ from qgis.core import (
     QgsFeatureSink,
     QgsField,
     QgsFields,
+    QgsGeometry,
     QgsProperty,
     QgsVectorFileWriter,
+    QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType, QVariant
 
@@ -37,14 +39,17 @@ def raster_source(layer) -> str:
     return layer.source().split("|option:")[0]
 
 
-def write_polygons(source, path: Path, context) -> list[QgsFeature]:
+def write_polygons(source, path: Path, context, *, keep=(), split_parts=False) -> list[QgsFeature]:
     """Write the geometries of a feature source for the engine, numbered by the field `ROW`.
 
-    The attributes stay here: they come back by number, so no format can bend them on the way.
+    The attributes stay here: they come back by number, so no format can bend them on the way. Only
+    those the engine itself looks at go along.
 
     Args:
         source: ``QgsProcessingFeatureSource`` of polygons in any CRS.
         path: GeoPackage to write, layer ``polygons``.
+        keep: lower-case names of fields to write as well, where the source has them.
+        split_parts: write each part of a multi-part polygon by itself, under the same number.
 
     Returns:
         The features, so that ``features[row]`` is the one with ``ROW == row``.
@@ -59,17 +64,25 @@ def write_polygons(source, path: Path, context) -> list[QgsFeature]:
         )
     fields = QgsFields()
     fields.append(QgsField(ROW, _INTEGER))
+    kept = [field for field in source.fields() if field.name().lower() in keep]
+    for field in kept:
+        fields.append(QgsField(field))
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName = "GPKG"
     options.layerName = "polygons"
     writer = QgsVectorFileWriter.create(
-        str(path), fields, source.wkbType(), source.sourceCrs(), context.transformContext(), options
+        str(path), fields, QgsWkbTypes.MultiPolygon, source.sourceCrs(), context.transformContext(), options
     )
     for row, feature in enumerate(features):
-        numbered = QgsFeature(fields)
-        numbered.setGeometry(feature.geometry())
-        numbered.setAttribute(0, row)
-        writer.addFeature(numbered, QgsFeatureSink.FastInsert)
+        straight = QgsGeometry(feature.geometry().constGet().segmentize())  # the engine knows no arcs
+        straight.get().dropZValue()
+        straight.get().dropMValue()
+        for geometry in straight.asGeometryCollection() if split_parts else [straight]:
+            geometry.convertToMultiType()
+            numbered = QgsFeature(fields)
+            numbered.setGeometry(geometry)
+            numbered.setAttributes([row] + [feature[field.name()] for field in kept])
+            writer.addFeature(numbered, QgsFeatureSink.FastInsert)
     failed, reason = writer.hasError(), writer.errorMessage()
     del writer
     if failed:

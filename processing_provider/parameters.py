@@ -66,8 +66,8 @@ def choice(name, label, help_text, *, options, default=0, advanced=False):
 
 
 def crs(name, label, help_text, *, default):
-    """A coordinate reference system."""
-    return _with_help(QgsProcessingParameterCrs(name, label, default), help_text)
+    """A coordinate reference system; optional, because QGIS 3.22 forgets the default otherwise."""
+    return _with_help(QgsProcessingParameterCrs(name, label, default, True), help_text)
 
 
 def folder(name, label, help_text, *, advanced=False):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..engine.config import REGULARIZATIONS, RegularizeConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import destination_file, require_writable, write_polygons
+from .layers import write_polygons
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 
@@ -63,11 +63,6 @@ class RegularizePolygons(CadastralAlgorithm):
         )
 
     @explained
-    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        require_writable(destination_file(parameters.get("OUTPUT")))
-        return True
-
-    @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         source = self.parameterAsSource(parameters, "INPUT", context)
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
@@ -76,12 +71,11 @@ class RegularizePolygons(CadastralAlgorithm):
                 input=str(Path(name) / "input.gpkg"),
                 output=str(Path(name) / "output.gpkg"),
             )
-            features = write_polygons(source, Path(config.input), context)
+            features = write_polygons(source, Path(config.input), context, split_parts=True)
             result = self.run_engine("regularize", config, feedback)
-            output = Result(result["output"]).write(
-                self, parameters, "OUTPUT", context, feedback, sources=features, source_fields=source.fields()
-            )
-        facts = facts_of({"parameters": config.to_dict(), **result})
+            written = Result(result["output"])
+            output = written.write(self, parameters, "OUTPUT", context, feedback, sources=features)
+        facts = facts_of({**result, "parameters": {**config.to_dict(), "input": source.sourceName()}})
         self._dressing = output, facts, self.tr("Regularized"), "buildings.qml"
         write_geopackage_metadata(output, facts)
         return {"OUTPUT": output}

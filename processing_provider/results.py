@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from qgis.core import (
 from ..engine.errors import Cancelled, OutputError
 from ..plugin.about import RESOURCES, about, version
 from .layers import ROW, destination_file, require_writable
+
+_SCRATCH = ("job_folder", "output")  # parameters that say nothing about the result
 
 
 class Result:
@@ -46,12 +49,12 @@ class Result:
                 kept.append(QgsField(f.name(), f.type(), f.typeName(), f.length(), f.precision()))
         return kept
 
-    def write(self, algorithm, parameters, name, context, feedback, *, sources=(), source_fields=None) -> str:
+    def write(self, algorithm, parameters, name, context, feedback, *, sources: Sequence[QgsFeature] = ()):
         """Write all features into the sink of parameter `name`, which is made only now.
 
         Args:
-            sources: features whose attributes are put first, by the number in `ROW`.
-            source_fields: the fields of those features.
+            sources: features whose attributes come first, by the number in `ROW`; of fields that the
+                result has, too, the result's are taken.
 
         Returns:
             The destination id of the sink.
@@ -60,9 +63,11 @@ class Result:
             OutputError: the sink cannot be written in full; a file that was begun is removed.
             Cancelled: likewise.
         """
-        fields = self.fields()
-        if source_fields is not None:
-            fields = QgsProcessingUtils.combineFields(source_fields, fields)
+        own = self.fields()
+        before = [f for f in sources[0].fields() if own.lookupField(f.name()) < 0] if sources else []
+        fields = QgsFields()
+        for field in [*before, *own]:
+            fields.append(field)
         target = destination_file(parameters.get(name))
         require_writable(target)
         try:
@@ -80,7 +85,7 @@ class Result:
         if sink is None:
             raise OutputError(f"The output {name} cannot be created", "Choose another output")
         try:
-            reason = self._copy(sink, fields, sources, feedback)
+            reason = self._copy(sink, fields, [f.name() for f in before], sources, feedback)
         except Cancelled:
             del sink
             remove_file(target)
@@ -93,16 +98,16 @@ class Result:
             raise OutputError(f"The output cannot be written ({reason})", "Check the free space and run again")
         return destination
 
-    def _copy(self, sink, fields, sources, feedback) -> str:
+    def _copy(self, sink, fields, before, sources, feedback) -> str:
         """Copy the features; returns why it failed, or an empty text."""
-        names = [field.name() for field in self.fields()]
+        own = [field.name() for field in self.fields()]
         for feature in self._layer.getFeatures():
             if feedback.isCanceled():
                 raise Cancelled
             copy = QgsFeature(fields)
             copy.setGeometry(feature.geometry())
-            before = sources[feature[ROW]].attributes() if sources else []
-            copy.setAttributes(before + [feature[column] for column in names])
+            source = sources[feature[ROW]] if before else None
+            copy.setAttributes([source[name] for name in before] + [feature[name] for name in own])
             if not sink.addFeature(copy, QgsFeatureSink.FastInsert):
                 return sink.lastError() or "a feature was refused"
         return "" if sink.flushBuffer() is not False else sink.lastError()
@@ -131,12 +136,13 @@ def remove_file(path: Path | None) -> None:
 
 def facts_of(result: dict) -> dict[str, str]:
     """What is to be known about a result later: model and hash, every parameter, version and date."""
+    parameters = {k: v for k, v in result.get("parameters", {}).items() if k not in _SCRATCH}
     facts = {
         "software": f"{about()['name']} {result.get('version') or version()}",
         "date": result.get("date") or datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": result.get("model", ""),
         "model_hash": result.get("model_hash", ""),
-        "parameters": json.dumps(result.get("parameters", {}), sort_keys=True),
+        "parameters": json.dumps(parameters, sort_keys=True),
     }
     return {name: str(value) for name, value in facts.items() if value}
 

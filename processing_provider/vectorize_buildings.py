@@ -11,7 +11,7 @@ from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, VectorizeConfi
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
-from .layers import content_hash, destination_file, raster_source, require_writable, write_polygons
+from .layers import content_hash, raster_source, write_polygons
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 
@@ -107,7 +107,6 @@ class VectorizeBuildings(CadastralAlgorithm):
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         self._raster = raster_source(self.parameterAsRasterLayer(parameters, "INPUT", context))
-        require_writable(destination_file(parameters.get("OUTPUT")))
         return True
 
     @explained

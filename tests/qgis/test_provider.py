@@ -1,0 +1,122 @@
+"""What the toolbox shows: stable ids and parameters, help on every one, sentences for bad values."""
+
+from __future__ import annotations
+
+import pytest
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterNumber,
+)
+
+PARAMETERS = {
+    "vectorizebuildings": [
+        "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER", "OUTPUT",
+    ],
+    "regularizepolygons": ["INPUT", "TOLERANCE", "REGULARIZATION", "MIN_AREA", "SNAP", "OUTPUT"],
+    "evaluate": ["INPUT", "REFERENCE", "AREA", "RASTER", "LIMIT", "OUTPUT", "REPORT", "FIGURES"],
+    "createsamplescene": [
+        "WIDTH", "HEIGHT", "PIXEL_SIZE", "STYLE", "DENSITY", "CRS", "ROTATION", "SEED", "OUTPUT", "OUTLINES",
+    ],
+    "setupenvironment": ["WHEELS", "PYTHON", "ANEW"],
+}  # fmt: skip
+
+
+def test_algorithms_keep_their_ids(provider):
+    assert provider.id() == "cadastral"
+    assert {algorithm.name() for algorithm in provider.algorithms()} >= set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_keep_their_names_and_order(provider, name):
+    definitions = provider.algorithm(name).parameterDefinitions()
+    assert [definition.name() for definition in definitions] == PARAMETERS[name]
+
+
+def test_every_parameter_of_every_algorithm_has_help_and_numbers_have_bounds(provider):
+    for algorithm in provider.algorithms():
+        assert algorithm.shortHelpString()
+        assert algorithm.tags()
+        assert not algorithm.icon().isNull()
+        for definition in algorithm.parameterDefinitions():
+            assert definition.help(), f"{algorithm.id()} {definition.name()}"
+            if isinstance(definition, QgsProcessingParameterNumber):
+                assert definition.minimum() > -1e9
+                assert definition.maximum() < 1e12
+                assert definition.defaultValue() is not None
+
+
+def test_enums_keep_the_order_of_the_engine_s_choices(provider):
+    from cadastral_vectorizer.engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, STYLES
+
+    vectorize = provider.algorithm("vectorizebuildings")
+    scene = provider.algorithm("createsamplescene")
+    for definition, choices in (
+        (vectorize.parameterDefinition("REGULARIZATION"), REGULARIZATIONS),
+        (vectorize.parameterDefinition("DEVICE"), DEVICES),
+        (vectorize.parameterDefinition("PRECISION"), PRECISIONS),
+        (scene.parameterDefinition("STYLE"), STYLES),
+    ):
+        assert isinstance(definition, QgsProcessingParameterEnum)
+        assert not definition.usesStaticStrings()
+        shown = [option.lower().replace(" ", "_") for option in definition.options()]
+        for text, choice in zip(shown, choices):
+            assert text.startswith(choice[:4]) or choice in text or choice == "diagonals"
+        assert len(shown) == len(choices)
+
+
+def test_expert_parameters_are_advanced(provider):
+    algorithm = provider.algorithm("vectorizebuildings")
+    advanced = {
+        definition.name()
+        for definition in algorithm.parameterDefinitions()
+        if definition.flags() & QgsProcessingParameterDefinition.FlagAdvanced
+    }
+    assert advanced == {"TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER"}
+
+
+def test_values_that_do_not_fit_together_are_refused_before_the_run(provider, engine, scene):
+    algorithm = provider.algorithm("vectorizebuildings").create()
+    parameters = {"INPUT": scene[0], "OUTPUT": "TEMPORARY_OUTPUT", "TILE_SIZE": "256", "OVERLAP": "200"}
+    ok, message = algorithm.checkParameterValues(parameters, QgsProcessingContext())
+    assert not ok
+    assert "overlap" in message.lower()
+    parameters["OVERLAP"] = "64"
+    assert algorithm.checkParameterValues(parameters, QgsProcessingContext())[0]
+
+
+def test_menu_comes_and_goes_without_a_trace(qgis, provider):
+    from cadastral_vectorizer import classFactory
+    from qgis.PyQt.QtWidgets import QMainWindow, QToolBar
+
+    class Interface:
+        """The five methods of QgisInterface that the plugin uses, on a real window."""
+
+        def __init__(self):
+            self.window = QMainWindow()
+            self.menu = []
+
+        def mainWindow(self):
+            return self.window
+
+        def addToolBar(self, name):
+            return self.window.addToolBar(name)
+
+        def addPluginToMenu(self, name, action):
+            self.menu.append(action)
+
+        def removePluginMenu(self, name, action):
+            self.menu.remove(action)
+
+    interface = Interface()
+    plugin = classFactory(interface)
+    plugin.initProcessing = lambda: None  # the provider of this session is registered already
+    plugin.initGui()
+    assert len(interface.menu) == 3
+    assert interface.window.findChildren(QToolBar)
+    plugin.unload()
+    qgis.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+    assert interface.menu == []
+    assert not interface.window.findChildren(QToolBar)
