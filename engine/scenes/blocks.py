@@ -10,7 +10,7 @@ import shapely
 from .buildings import Building
 from .canvas import Canvas
 from .ground import GREEN, bare, court, cover, footpath, furrow, parking
-from .houses import detached, farm, front_frame, hall
+from .houses import detached, farm, front_frame, hall, narrow_house
 from .palettes import pick, vary
 from .parcels import Bend, inset, parcels, ring_area
 from .rows import perimeter, shacks, terrace, town
@@ -44,13 +44,14 @@ def use_block(canvas: Canvas, plan: Plan, style: Style, block: np.ndarray, bend:
         _open_block(canvas, plan, style, use, block, bent)
         return
     cover(canvas, bent, pick(rng, style.yards))
-    if use in ("detached", "semi", "row", "halls"):
+    if use in ("detached", "narrow", "semi", "row", "halls"):
         width, depth = style.parcel_m
         if use == "detached":
             width, depth = max(width, 15), max(depth, 19)
         factor = {
             "semi": (0.55, 1.0),
             "row": (6.5 / width, 1.0),
+            "narrow": (rng.uniform(8, 10.5) / width, 36 / depth),
             "halls": (max(45 / width, 1), max(55 / depth, 1)),
         }.get(use, (1.0, 1.0))
         pieces = parcels(rng, block, width * factor[0], depth * factor[1])
@@ -66,9 +67,8 @@ def use_block(canvas: Canvas, plan: Plan, style: Style, block: np.ndarray, bend:
             ring = bend(parcel.ring)
             houses: list[Building] = []
             if rng.random() < density:
-                houses = (
-                    hall(rng, style, ring, parcel.front) if use == "halls" else detached(rng, style, ring, parcel.front)
-                )
+                build = {"halls": hall, "narrow": narrow_house, "detached": detached}[use]
+                houses = build(rng, style, ring, parcel.front)
             _dress_parcel(canvas, plan, style, bend.ring(parcel.ring), ring, parcel.front, houses, use == "halls")
             plan.buildings += houses
         return

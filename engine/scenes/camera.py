@@ -6,10 +6,16 @@ import cv2
 import numpy as np
 
 
-def photograph(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.ndarray:
-    """Expose a lit scene, float32[H, W, 3], to an orthophoto, uint8[H, W, 3] RGB."""
+def photograph(rng: np.random.Generator, light: np.ndarray, *, haze: float, pixel_m: float) -> np.ndarray:
+    """Expose a lit scene, float32[H, W, 3], to an orthophoto, uint8[H, W, 3] RGB.
+
+    Args:
+        haze: how strong it may be, 0..1; pixel_m: ground pixel, because fine grids often hold softer
+            content.
+    """
     image = _develop(rng, light, haze)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.95))
+    softest = 0.95 * float(np.clip(0.15 / pixel_m, 1.0, 2.2))
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, softest))
     if rng.random() < 0.4:  # sharpened by the mosaicking software
         soft = cv2.GaussianBlur(image, (0, 0), 1.2)
         image += np.float32(rng.uniform(0.2, 0.9)) * (image - soft)
@@ -26,7 +32,7 @@ def photograph(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.n
 def _develop(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.ndarray:
     """Exposure, haze, white balance, saturation and tone curve; float32[H, W, 3] in 0..1."""
     middle = float(light[::7, ::7].mean())
-    image = light * np.float32(np.clip(rng.uniform(0.30, 0.56) / middle, 0.6, 2.0))
+    image = light * np.float32(np.clip(rng.uniform(0.26, 0.56) / middle, 0.6, 1.45))
     veil = rng.beta(1.2, 4) * haze * 0.6
     image = image * np.float32(1 - veil) + np.float32([0.66, 0.72, 0.78]) * np.float32(veil)
     warm, green = rng.normal(0, 0.045), rng.normal(0, 0.018)

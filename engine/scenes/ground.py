@@ -20,15 +20,16 @@ def ground_colour(canvas: Canvas, window: Window, kind: str) -> np.ndarray:
         dry = np.float32(GROUNDS["dry"])
         first, second = first + canvas.drought * (dry[1] - first), second + canvas.drought * (dry[0] - second)
     offset = canvas.offset()
-    broad, patch, fine, leaf, grain = (
-        canvas.noise.cut(name, window.rows, window.cols, offset) for name in ("broad", "patch", "fine", "leaf", "grain")
+    broad, patch, fine, leaf, speck, grain = (
+        canvas.noise.cut(name, window.rows, window.cols, offset)
+        for name in ("broad", "patch", "fine", "leaf", "speck", "grain")
     )
     rough = 1.0 if kind in GREEN or kind.endswith(("soil", "rubble")) else 0.45
     mix = np.clip(0.5 + 0.28 * broad + 0.25 * patch + rough * 0.2 * fine, 0, 1)[..., None]
     colour = first + mix * (second - first)
     if kind == "water":
         return colour * (1 + 0.01 * grain[..., None])
-    value = 1 + rough * (0.045 * fine + 0.05 * leaf) + (0.02 + 0.03 * rough) * grain
+    value = 1 + rough * (0.04 * fine + 0.05 * leaf + 0.055 * speck) + (0.02 + 0.03 * rough) * grain
     if kind in GREEN and rng.random() < 0.7:  # weeds and tufts
         tufts = np.clip(leaf * 0.7 + fine * 0.6 - rng.uniform(0.6, 1.8), 0, 0.7)[..., None]
         colour = colour + tufts * (first * np.float32(rng.uniform(0.45, 0.8)) - colour)

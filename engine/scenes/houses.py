@@ -261,6 +261,51 @@ def detached(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np
     return result
 
 
+def narrow_house(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np.ndarray) -> list[Building]:
+    """A deep house that almost fills a narrow lot, with a garage at its far end."""
+    land = shapely.Polygon(ring).buffer(-0.25)
+    if land.is_empty or land.geom_type != "Polygon":
+        return []
+    frame, width, depth = front_frame(ring, front)
+    material = pick(rng, style.roofs)
+    w, d = width - rng.uniform(0.8, 2.2), min(rng.uniform(11, 22), 0.6 * depth)
+    if min(w, d) < 4:
+        return []
+    setback, seed = rng.uniform(1.5, 6), int(rng.integers(2**31))
+
+    def make(factor: float) -> Building:
+        again = np.random.default_rng(seed)
+        size = w * factor, d * factor
+        rects = [(0.0, 0.0, *size)]
+        if again.random() < 0.4:  # a step in the side wall or a narrower back
+            at, step = again.uniform(0.4, 0.75) * size[1], again.uniform(0.1, 0.35) * size[0]
+            rects = [(0.0, 0.0, size[0], at), (step * again.integers(2), at, size[0] - step, size[1])]
+        kind, slope = roof_kind(again, material)
+        return compose(
+            again,
+            frame.moved(-size[0] / 2, setback),
+            rects,
+            material,
+            eave_m=storeys_m(again, style),
+            kind=kind,
+            slope=slope,
+        )
+
+    house = fit(make, land)
+    result = [house] if house else []
+    if rng.random() < 0.75:
+        size = min(rng.uniform(5, 7), 0.85 * width), rng.uniform(5.5, 7)
+        spot = frame.moved(
+            rng.uniform(-0.5, 0.5) * (width - size[0] - 0.6) - size[0] / 2, depth - size[1] - rng.uniform(0.5, 2)
+        )
+        garage = compose(rng, spot, [(0, 0, *size)], pick(rng, style.roofs), eave_m=2.6, fittings=0.1)
+        if shapely.contains(land, garage.outline) and all(
+            shapely.distance(garage.outline, h.outline) > 0.8 for h in result
+        ):
+            result.append(garage)
+    return result
+
+
 def hall(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np.ndarray) -> list[Building]:
     """One or a few large halls on a parcel."""
     land = shapely.Polygon(ring).buffer(-1.5)

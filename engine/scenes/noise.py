@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 SPARE_PX = 192
-SCALES_M = {"broad": 30.0, "patch": 7.0, "fine": 1.6, "leaf": 0.6, "grain": 0.0}
+SCALES_M = {"broad": 30.0, "patch": 7.0, "fine": 1.6, "leaf": 0.6, "speck": 0.25, "grain": 0.0}
 
 
 class NoiseFields:

@@ -64,7 +64,7 @@ def generate_scene(
     if len(names) > 1:
         names = tuple(rng.choice(names, size=min(int(rng.integers(1, 4)), len(names)), replace=False))
     styles = [TABLE[str(name)] for name in names]
-    canvas = Canvas(rng, width_px, height_px, pixel_m, _sun(rng))
+    canvas = Canvas(rng, width_px, height_px, pixel_m, _sun(rng, styles[0].overcast))
     main = styles[0]
     cover(canvas, _frame_ring(size_m), pick(rng, main.streets))
     blocks, streets = lay_streets(rng, main, size_m, MARGIN_M)
@@ -86,16 +86,15 @@ def generate_scene(
     report(0.7, "Planting trees")
     plant_groves(canvas, plan.groves, buildings)
     report(0.9, "Taking the photograph")
-    image = photograph(rng, canvas.lit(), main.haze)
+    image = photograph(rng, canvas.lit(), haze=main.haze, pixel_m=pixel_m)
     outlines = finish_outlines([b.outline for b in buildings], pixel_m, width_px, height_px)
     return Scene(image, tuple(outlines), style)
 
 
-def _sun(rng: np.random.Generator) -> Sun:
+def _sun(rng: np.random.Generator, overcast: float) -> Sun:
     """A sun between low winter and high noon; overcast now and then."""
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(28, 72))
-    overcast = rng.random() < 0.2
-    ambient = rng.uniform(0.7, 0.92) if overcast else rng.uniform(0.3, 0.6)
+    ambient = rng.uniform(0.68, 0.93) if rng.random() < overcast else rng.uniform(0.28, 0.62)
     flat = np.cos(elevation)
     return Sun((flat * np.cos(azimuth), flat * np.sin(azimuth), float(np.sin(elevation))), float(ambient))
 

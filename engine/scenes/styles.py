@@ -13,15 +13,17 @@ class Style:
     """A regional style; weights are relative, lengths in metres.
 
     Attributes:
-        uses: land uses of blocks: ``detached``, ``semi``, ``row``, ``perimeter``, ``town``,
+        uses: land uses of blocks: ``detached``, ``narrow``, ``semi``, ``row``, ``perimeter``, ``town``,
             ``shacks``, ``halls``, ``farm``, and the building-free ``forest``, ``field``, ``park``,
             ``parking``, ``court``, ``bare``, ``water``.
         block_m: side of a block; street_m: width of streets; parcel_m: width and depth of parcels.
         jitter_deg: how far cuts stray from the right angle; curve_m: amplitude of street curves.
-        roofs: materials of dwellings; big_roofs: those of halls.
+        roofs: materials of dwellings.
         crowns: kinds of trees; tree_cover: trees per 1000 m2 of green.
         walls: chance of a wall or fence around a parcel.
-        size: factor on house sizes.
+        size: factor on house sizes; crown: factor on tree sizes.
+        storeys: of dwellings; big_roofs: materials of halls; sidewalks: blocks have them.
+        cars: how many; haze: how strong it may be; overcast: chance of a sky without clear shadows.
     """
 
     uses: Weights
@@ -38,11 +40,13 @@ class Style:
     tree_cover: float
     walls: float
     size: float = 1.0
+    crown: float = 1.0
     storeys: Range = (1, 2.5)
     big_roofs: Weights = field(default_factory=lambda: {"membrane": 3, "seam_metal": 3, "gravel_flat": 2, "tin": 1})
     sidewalks: bool = True
     cars: float = 1.0
     haze: float = 0.5
+    overcast: float = 0.2
 
 
 TABLE: dict[str, Style] = {
@@ -68,8 +72,10 @@ TABLE: dict[str, Style] = {
         open_ground={"meadow": 3, "lawn": 2, "dry": 1},
         roofs={"tiles_red": 6, "tiles_dark": 4, "seam_metal": 1, "membrane": 0.7, "gravel_flat": 0.5},
         crowns={"broadleaf": 5, "conifer": 2, "shrub": 2, "autumn": 0.3},
-        tree_cover=10,
+        tree_cover=12,
         walls=0.35,
+        crown=1.1,
+        size=1.05,
     ),
     "terraces": Style(
         uses={"row": 4, "perimeter": 4, "semi": 1, "halls": 0.6, "park": 0.8, "parking": 0.4, "court": 0.3},
@@ -87,11 +93,12 @@ TABLE: dict[str, Style] = {
         walls=0.3,
         storeys=(2, 5),
         cars=2.0,
+        crown=1.2,
     ),
     "dense_town": Style(
         uses={"town": 8, "detached": 1.5, "halls": 1.0, "field": 0.6, "bare": 0.4, "parking": 0.1, "park": 0.2},
         block_m=(28, 70),
-        street_m=(2.2, 7),
+        street_m=(1.8, 5.5),
         parcel_m=(8.5, 13),
         jitter_deg=8,
         curve_m=0,
@@ -106,6 +113,8 @@ TABLE: dict[str, Style] = {
         big_roofs={"tin_painted": 3, "tin": 3, "tin_rusty": 2, "concrete": 1},
         sidewalks=False,
         cars=0.6,
+        overcast=0.6,
+        size=0.95,
     ),
     "villas_tropical": Style(
         uses={"detached": 8, "town": 0.7, "shacks": 0.7, "halls": 0.3, "bare": 0.3, "forest": 0.5, "park": 0.2},
@@ -119,16 +128,18 @@ TABLE: dict[str, Style] = {
         open_ground={"lush": 3, "red_soil": 2, "meadow": 1},
         roofs={"tin_painted": 4, "tiles_red": 3, "tin": 2, "tin_rusty": 2, "tiles_dark": 1, "concrete": 0.4},
         crowns={"tropical": 6, "palm": 2, "shrub": 3},
-        tree_cover=12,
+        tree_cover=14,
         walls=0.75,
-        size=1.1,
+        size=1.3,
         sidewalks=False,
         cars=0.6,
+        crown=1.2,
+        overcast=0.35,
     ),
     "informal": Style(
         uses={"shacks": 9, "bare": 0.6, "town": 0.6, "forest": 0.2, "halls": 0.3, "water": 0.2},
         block_m=(22, 60),
-        street_m=(1.2, 5),
+        street_m=(1.0, 4),
         parcel_m=(4.2, 5.8),
         jitter_deg=8,
         curve_m=0,
@@ -142,6 +153,7 @@ TABLE: dict[str, Style] = {
         storeys=(1, 1.6),
         sidewalks=False,
         cars=0.2,
+        overcast=0.45,
     ),
     "industrial": Style(
         uses={"halls": 8, "parking": 0.7, "bare": 0.6, "detached": 0.6, "field": 0.4},
@@ -196,12 +208,23 @@ TABLE: dict[str, Style] = {
         big_roofs={"tin": 3, "tin_rusty": 2, "tin_painted": 1},
         sidewalks=False,
         cars=0.15,
+        overcast=0.5,
+        crown=1.15,
     ),
     "american_suburb": Style(
-        uses={"detached": 8, "row": 0.6, "halls": 0.7, "parking": 0.2, "forest": 0.5, "park": 0.3, "court": 0.2},
+        uses={
+            "detached": 8,
+            "narrow": 2.5,
+            "row": 0.4,
+            "halls": 0.8,
+            "parking": 0.2,
+            "forest": 0.4,
+            "park": 0.2,
+            "court": 0.2,
+        },
         block_m=(60, 140),
-        street_m=(8, 12),
-        parcel_m=(18, 30),
+        street_m=(7, 10),
+        parcel_m=(20, 31),
         jitter_deg=4,
         curve_m=9,
         streets={"asphalt": 3, "old_asphalt": 3},
@@ -209,10 +232,11 @@ TABLE: dict[str, Style] = {
         open_ground={"winter": 2, "meadow": 2, "dry": 2},
         roofs={"shingle": 8, "tiles_dark": 1, "membrane": 0.6, "seam_metal": 0.8, "tiles_red": 0.5},
         crowns={"broadleaf": 4, "bare": 3, "conifer": 1.5, "shrub": 2},
-        tree_cover=14,
+        tree_cover=17,
         walls=0.45,
-        size=1.15,
+        size=1.3,
         cars=1.3,
+        crown=1.45,
     ),
 }
 

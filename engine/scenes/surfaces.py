@@ -65,13 +65,17 @@ def _metal(rng, pixel_m, surface, colour, broad, fine, grain, material, wear) ->
     value = value - 0.10 * _lines(surface.across, sheet, pixel_m, 0.05)
     rusty = {"tin_rusty": 0.9, "tin": 0.35, "tin_painted": 0.15}.get(material, 0.0) * wear
     if rusty > 0:
-        level = fine * 0.5 + broad * 0.45 + 0.75 * tint - 1.6 + 2.3 * rusty
-        amount = np.clip(level, 0, 1)[..., None] * np.float32(0.75)
-        rust = RUST * np.float32(rng.uniform(0.8, 1.3))
+        zone = table[(column // int(rng.integers(2, 7)) * 31 + row // int(rng.integers(1, 3)) * 17) % 257]
+        level = fine * 0.5 + broad * 0.4 + 0.5 * tint + 0.6 * zone - 1.7 + 2.5 * rusty
+        amount = np.clip(level, 0, 1)[..., None] * np.float32(0.8)
+        rust = (
+            RUST * np.float32(rng.uniform(0.8, 1.35)) * np.float32([1, rng.uniform(0.9, 1.05), rng.uniform(0.8, 1.05)])
+        )
         colour = colour + amount * (rust - colour)
-        if rng.random() < 0.35 * wear:  # patched with sheets of another kind
+        if rng.random() < 0.5 * wear:  # patched with sheets of another kind
             other = rng.uniform(0.35, 0.85) * np.float32([1, rng.uniform(0.85, 1.05), rng.uniform(0.8, 1.1)])
-            patched = (tint > rng.uniform(0.7, 1.6)).astype(np.float32)[..., None]
+            which = zone if rng.random() < 0.5 else tint
+            patched = (which > rng.uniform(0.5, 1.6)).astype(np.float32)[..., None]
             colour = colour + patched * (other.astype(np.float32) - colour)
     return np.clip(colour * value[..., None], 0.015, 0.99)
 

@@ -48,7 +48,9 @@ def plant_groves(canvas: Canvas, groves: list[Grove], buildings: list[Building])
                 continue
             if rng.random() < 0.4:
                 kind = pick(rng, grove.style.crowns)
-            radius = rng.uniform(0.4, 1.4) if kind == "shrub" else min(rng.lognormal(0.85, 0.42), 7.0)
+            radius = (
+                rng.uniform(0.4, 1.4) if kind == "shrub" else min(grove.style.crown * rng.lognormal(0.85, 0.42), 7.5)
+            )
             at = min(max(int(y / pixel), 0), height - 1), min(max(int(x / pixel), 0), width - 1)
             if room[at] > rng.uniform(0.25, 0.95) * radius and small_room[at] > 0.75 * radius:
                 plant(canvas, x, y, kind, float(radius))
@@ -86,7 +88,7 @@ def plant(canvas: Canvas, x: float, y: float, kind: str, radius: float) -> None:
     if kind == "bare":
         alpha = alpha * np.clip(0.45 + 0.35 * leaf + 0.2 * grain, 0, 0.9)
     alpha = alpha * np.clip((top - canvas.height[window.at]) / 0.6, 0, 1)
-    colour = base * np.clip(1 + 0.16 * leaf + 0.10 * grain, 0.35, 1.8)[..., None]
+    colour = base * np.clip(1 + 0.2 * leaf + 0.16 * grain, 0.3, 1.9)[..., None]
     canvas.put(window, alpha, np.clip(colour, 0.01, 0.95), top, light)
 
 
@@ -95,15 +97,15 @@ def _crown(rng, canvas: Canvas, window: Window, x, y, radius, kind) -> tuple[np.
     conifer = kind == "conifer"
     low = kind == "shrub"
     trunk = 0.3 if low else rng.uniform(0.4, 1.0) * radius
-    count = 3 if radius < 1.2 else int(rng.integers(5, 10))
+    count = 3 if radius < 1.2 else int(rng.integers(7, 15))
     turn, far = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0.05, 1, count))
-    reach = 0.62 * radius
-    sizes = radius * rng.uniform(0.36, 0.55, count)
+    reach = 0.68 * radius
+    sizes = radius * rng.uniform(0.24, 0.5, count)
     if conifer:
         far, sizes = far * 0.15, sizes * rng.uniform(1.2, 1.6, count)
     top = np.zeros(window.x.shape, np.float32)
     slope_x, slope_y = np.zeros_like(top), np.zeros_like(top)
-    wobble = canvas.noise.cut("leaf", window.rows, window.cols, canvas.offset()) * np.float32(0.12)
+    wobble = canvas.noise.cut("leaf", window.rows, window.cols, canvas.offset()) * np.float32(0.2)
     for angle, share, size in zip(turn, far, sizes, strict=True):
         dx = (window.x - np.float32(x + reach * share * np.cos(angle))) / np.float32(size)
         dy = (window.y - np.float32(y + reach * share * np.sin(angle))) / np.float32(size)
