@@ -26,7 +26,7 @@ class AxisFilter:
         start, end: the source pixels that contribute, half-open; empty when `start == end`.
         weights: float32[outputs, end - start], sparse; a row sums to the share of its window that lies
             inside the source.
-        inside: every window lies wholly inside the source.
+        inside: no output pixel reaches beyond the source.
         identity: the outputs are the source pixels themselves.
     """
 
@@ -60,9 +60,17 @@ def plan_axis(first: float, step: float, part: slice, *, scale: float, length: i
     offsets = np.concatenate(([0], np.cumsum(sizes)))
     source = np.repeat(k0 - offsets[:-1], sizes) + np.arange(offsets[-1])
     overlap = np.minimum(np.repeat(high, sizes), source + 1) - np.maximum(np.repeat(low, sizes), source)
-    weights = np.clip(overlap / width, 0.0, 1.0).astype(np.float32)
+    weights = np.clip(overlap / width, 0.0, 1.0)
+    covered = (low >= -1e-9) & (high <= length + 1e-9)
+    if step * scale < 1.0:
+        # Beyond the outermost pixel centres there is nothing to interpolate with: that pixel goes on.
+        within = (centers >= 0) & (centers <= length) & used & ~covered
+        sums = np.add.reduceat(np.append(weights, 0.0), offsets[:-1]) if count else np.zeros(0)
+        weights /= np.repeat(np.where(within, sums, 1.0), sizes)
+        covered |= within
+    weights = weights.astype(np.float32)
     matrix = scipy.sparse.csr_array((weights, source - start, offsets), shape=(count, end - start))
-    inside = bool(count and low[0] >= -1e-9 and high[-1] <= length + 1e-9)
+    inside = bool(covered.all())
     identity = bool(count == end - start == len(weights) and (weights == 1).all())
     return AxisFilter(start, end, matrix, inside, identity)
 

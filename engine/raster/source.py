@@ -26,7 +26,6 @@ from .stretch import Stretch, fit_stretch
 
 _READ_PX = 4_000_000  # native pixels held at once, whatever box is asked for
 _SAMPLE_PX = 4_000_000  # native pixels looked at for the stretch
-_OVERVIEW_ERROR = 2.0  # grey levels by which an overview may differ from the means it stands for
 
 
 class RasterSource:
@@ -238,30 +237,36 @@ class RasterSource:
         return dataset, self._scale[0] * share[0], self._scale[1] * share[1]
 
     def _is_trusted(self, level: int) -> bool:
-        """Whether an overview holds means; nearest-neighbour ones are shifted and are not used."""
+        """Whether an overview holds means of the image. Nearest-neighbour ones are shifted: not used."""
         if level not in self._trusted:
             try:
-                self._trusted[level] = self._measure_overview_error(level) <= _OVERVIEW_ERROR
+                self._trusted[level] = self._holds_means(level)
             except (RasterError, ValueError):
                 self._trusted[level] = False
         return self._trusted[level]
 
-    def _measure_overview_error(self, level: int) -> float:
-        """Mean difference, grey levels, between an overview and the means of native pixels, where sampled."""
+    def _holds_means(self, level: int) -> bool:
+        """Compare an overview with means and with single pixels of the image where it is sampled."""
         overview, _, _ = self._open_level(level)
         full = self._dataset
-        total, count = 0.0, 0
+        scales = full.width / overview.width, full.height / overview.height
+        from_mean, from_single, count = 0.0, 0.0, 0
         for box in _spread(overview.width, overview.height, count=3, side=32):
-            scales = full.width / overview.width, full.height / overview.height
-            x_axis = plan_axis(0, 1, slice(box[0], box[2]), scale=scales[0], length=full.width)
-            y_axis = plan_axis(0, 1, slice(box[1], box[3]), scale=scales[1], length=full.height)
+            columns, rows = slice(box[0], box[2]), slice(box[1], box[3])
+            x_axis = plan_axis(0, 1, columns, scale=scales[0], length=full.width)
+            y_axis = plan_axis(0, 1, rows, scale=scales[1], length=full.height)
             native, ok = self._read_native(full, (x_axis.start, y_axis.start, x_axis.end, y_axis.end))
-            mean, mean_ok = resample(native, ok, y_axis, x_axis)
+            mean, both = resample(native, ok, y_axis, x_axis)
             found, found_ok = self._read_native(overview, box)
-            both = mean_ok if found_ok is None else mean_ok & found_ok
-            total += float(np.abs(mean - found)[:, both].sum()) / 3
+            if found_ok is not None:
+                both &= found_ok
+            y = ((np.arange(box[1], box[3]) + 0.5) * scales[1]).astype(int) - y_axis.start
+            x = ((np.arange(box[0], box[2]) + 0.5) * scales[0]).astype(int) - x_axis.start
+            from_mean += float(np.abs(found - mean)[:, both].sum()) / 3
+            from_single += float(np.abs(native[:, y[:, None], x] - mean)[:, both].sum()) / 3
             count += int(both.sum())
-        return total / max(count, 1)
+        # Rounding is allowed for, and lossy compression as long as it is small beside the image's texture.
+        return from_mean <= 0.5 * count or from_mean <= min(2.5 * count, 0.4 * from_single)
 
 
 def _blocks(height: int, width: int, scale_y: float, scale_x: float) -> Iterator[tuple[slice, slice]]:
