@@ -241,7 +241,7 @@ def _why_unsuitable(python: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "does not start"
     words = answer.stdout.split()
-    if answer.returncode != 0 or len(words) != 3:
+    if answer.returncode != 0 or len(words) != 3 or not all(word.isdigit() for word in words):
         return "has no venv or ensurepip" if "ModuleNotFoundError" in answer.stderr else "does not start"
     major, minor, is_64_bit = (int(word) for word in words)
     if not SUPPORTED[0] <= (major, minor) <= SUPPORTED[1]:
