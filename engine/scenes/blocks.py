@@ -19,6 +19,7 @@ from .things import build_wall, dig_pool, hedge, park_car, put_box
 from .trees import Grove
 
 OPEN_USES = ("forest", "field", "park", "parking", "court", "bare", "water")
+HARD_YARDS = {"asphalt": 2.0, "old_asphalt": 3.0, "concrete": 2.0, "gravel": 2.0, "grey_soil": 1.0}
 
 
 @dataclass
@@ -55,13 +56,14 @@ def use_block(canvas: Canvas, plan: Plan, style: Style, block: np.ndarray, bend:
             "halls": (max(45 / width, 1), max(55 / depth, 1)),
         }.get(use, (1.0, 1.0))
         pieces = parcels(rng, block, width * factor[0], depth * factor[1])
-        if use == "row":
-            plan.buildings += _bent(terrace(rng, style, pieces, density), bend, block)
-            plan.groves.append(Grove(bent, style, 0.6))
-            return
-        if use == "semi":
-            plan.buildings += _bent(terrace(rng, style, pieces, density * 0.8), bend, block)
-            plan.groves.append(Grove(bent, style, 0.8))
+        if use in ("row", "semi"):
+            plan.buildings += _bent(terrace(rng, style, pieces, density * (1 if use == "row" else 0.85)), bend, block)
+            gardens = rng.random() < 0.75
+            for parcel in pieces if gardens else []:
+                ring = bend(parcel.ring)
+                _dress_parcel(canvas, plan, style, bend.ring(parcel.ring), ring, parcel.front, [], False)
+            if not gardens:
+                plan.groves.append(Grove(bent, style, 0.8))
             return
         for parcel in pieces:
             ring = bend(parcel.ring)
@@ -133,13 +135,13 @@ def _open_block(canvas: Canvas, plan: Plan, style: Style, use: str, block: np.nd
 def _dress_parcel(canvas, plan, style, bent, ring, front, houses, works) -> None:
     """Yard, driveway, pool, fence and trees of a parcel."""
     rng = canvas.rng
-    yard = pick(rng, style.yards)
+    yard = pick(rng, HARD_YARDS if works and rng.random() < 0.85 else style.yards)
     cover(canvas, bent, yard)
     if rng.random() < 0.35:
         footpath(canvas, bent)
     frame, width, depth = front_frame(ring, front)
     if works:
-        if rng.random() < 0.5:
+        if houses and rng.random() < 0.5:
             for _ in range(int(rng.integers(0, 12))):
                 spot = frame.to_map(np.array([[rng.uniform(-0.45, 0.45) * width, rng.uniform(0.02, 0.9) * depth]]))[0]
                 put_box(
@@ -150,7 +152,7 @@ def _dress_parcel(canvas, plan, style, bent, ring, front, houses, works) -> None
                     vary(rng, (0.45, 0.40, 0.40), 0.3, 0.25),
                     2.6,
                 )
-        for _ in range(int(rng.integers(0, 25))):
+        for _ in range(int(rng.integers(0, 25 if houses else 6))):
             spot = frame.to_map(np.array([[rng.uniform(-0.48, 0.48) * width, rng.choice([0.03, 0.07, 0.95]) * depth]]))[
                 0
             ]

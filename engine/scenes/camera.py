@@ -32,14 +32,15 @@ def photograph(rng: np.random.Generator, light: np.ndarray, *, haze: float, pixe
 def _develop(rng: np.random.Generator, light: np.ndarray, haze: float) -> np.ndarray:
     """Exposure, haze, white balance, saturation and tone curve; float32[H, W, 3] in 0..1."""
     middle = float(light[::7, ::7].mean())
-    image = light * np.float32(np.clip(rng.uniform(0.26, 0.56) / middle, 0.6, 1.45))
+    wanted = rng.uniform(0.2, 0.34) if rng.random() < 0.15 else rng.uniform(0.34, 0.56)
+    image = light * np.float32(np.clip(wanted / middle, 0.6, 1.45))
     veil = rng.beta(1.2, 4) * haze * 0.6
     image = image * np.float32(1 - veil) + np.float32([0.66, 0.72, 0.78]) * np.float32(veil)
-    warm, green = rng.normal(0, 0.045), rng.normal(0, 0.018)
+    warm, green = rng.normal(0, 0.032), rng.normal(0, 0.015)
     image *= np.float32([1 + warm, 1 + green, 1 - warm])
     grey = image.mean(axis=2, keepdims=True)
-    image = grey + np.float32(rng.uniform(0.5, 1.15)) * (image - grey)
+    image = grey + np.float32(rng.uniform(0.5, 1.05)) * (image - grey)
     np.clip(image, 0, 1, out=image)
     image **= np.float32(rng.uniform(0.8, 1.15))
-    image += np.float32(rng.uniform(0, 0.6)) * image * (1 - image) * (2 * image - 1)
+    image += np.float32(rng.uniform(0, 0.45)) * image * (1 - image) * (2 * image - 1)
     return image

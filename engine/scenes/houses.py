@@ -315,7 +315,7 @@ def hall(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np.nda
     material = pick(rng, style.big_roofs)
     share = rng.uniform(0.45, 0.9), rng.uniform(0.35, 0.8)
     w, d = width * share[0], depth * share[1]
-    setback, shift = rng.uniform(0.05, 0.3) * (depth - d), rng.uniform(-0.4, 0.4) * (width - w)
+    setback, shift = 1.6 + rng.uniform(0.05, 0.3) * (depth - d), rng.uniform(-0.4, 0.4) * (width - w)
     kind, slope = (
         ("flat", 0.0)
         if material in FLAT
@@ -333,7 +333,7 @@ def hall(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np.nda
         rects = [(0.0, 0.0, *size)] if again.random() < 0.5 or kind in ("saw", "vault") else plan(again, *size)
         return compose(again, corner, rects, material, eave_m=eave, kind=kind, slope=slope)
 
-    main = fit(make, land, 6)
+    main = fit(make, land, 9)
     result = [] if main is None else [main]
     for _ in range(int(rng.integers(0, 3))):
         size = rng.uniform(4, 16), rng.uniform(4, 12)
@@ -354,7 +354,7 @@ def farm(rng: np.random.Generator, style: Style, ring: np.ndarray) -> list[Build
     centre = shapely.get_coordinates(land.representative_point())[0]
     base = Frame(centre, np.array([1.0, 0.0]), np.array([0.0, 1.0])).turned(rng.uniform(0, np.pi))
     result: list[Building] = []
-    for index in range(int(rng.integers(3, 9))):
+    for index in range(int(rng.integers(4, 12))):
         barn = index > 0
         w = style.size * rng.uniform(6, 28 if index in (1, 2) else 13)
         d = style.size * rng.uniform(5, 13)

@@ -79,6 +79,16 @@ def terrace(rng: np.random.Generator, style: Style, parcels: list[Parcel], densi
             if joined.geom_type == "Polygon" and shapely.contains(shapely.Polygon(parcel.ring), joined):
                 outline, parts = joined, (part, *extension.parts)
         result.append(Building(outline, parts, material, own, 0.6))
+        if rng.random() < 0.2 and room > setback + depth + 9:
+            size = min(rng.uniform(2, 3.5), width - 1.5), rng.uniform(2, 4)
+            spot = Frame(frame.origin, frame.along, frame.inward).moved(
+                rng.uniform(-0.5, 0.5) * (width - size[0] - 1) - size[0] / 2, room - size[1] - rng.uniform(0.8, 2)
+            )
+            shed = compose(
+                rng, spot, [(0, 0, *size)], pick(rng, {"tin": 1, "membrane": 1, "tiles_dark": 1}), eave_m=2.2
+            )
+            if shapely.contains(shapely.Polygon(parcel.ring), shed.outline):
+                result.append(shed)
     return result
 
 
@@ -196,7 +206,7 @@ def _notched(rng: np.random.Generator, ring: np.ndarray) -> shapely.Polygon:
     """The ring, sometimes with a light well, or with a corner taken out (L plan)."""
     outline = shapely.Polygon(ring)
     chance = rng.random()
-    if chance > 0.3 or outline.area < 55:
+    if chance > 0.33 or outline.area < 50:
         return outline
     part = frame_part(ring, "flat", 0, 0, False)
     frame = Frame(
@@ -205,7 +215,7 @@ def _notched(rng: np.random.Generator, ring: np.ndarray) -> shapely.Polygon:
         np.array([-np.sin(part.angle), np.cos(part.angle)]),
     )
     length, width = part.half_length, part.half_width
-    if chance < 0.10 and outline.area > 90:
+    if chance < 0.13 and outline.area > 80:
         a, b = rng.uniform(0.2, 0.45) * length, rng.uniform(0.2, 0.42) * width
         hole = np.array([[-a, -b], [a, -b], [a, b], [-a, b]])
     else:

@@ -71,7 +71,7 @@ def test_buildings_grow_with_density() -> None:
 
 @pytest.mark.parametrize("style", ["terraces", "dense_town"])
 def test_courtyards_and_shared_walls_appear(style: str) -> None:
-    scenes = [small(style, pixel_m=0.35, seed=seed) for seed in range(3)]
+    scenes = [small(style, pixel_m=0.4, seed=seed) for seed in range(4)]
     outlines = [np.array(scene.outlines, dtype=object) for scene in scenes]
     touching = [shapely.STRtree(some).query(some, predicate="touches").shape[1] for some in outlines]
     assert sum(touching) > 40
