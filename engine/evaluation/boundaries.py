@@ -38,6 +38,11 @@ class Segments:
         """float64[K]."""
         return np.hypot(*(self.end - self.start).T)
 
+    @property
+    def direction(self) -> np.ndarray:
+        """float64[K, 2], unit vectors."""
+        return (self.end - self.start) / self.length[:, None]
+
     def vertices_per_owner(self) -> np.ndarray:
         """int64[N]: distinct vertices, the closing one not counted twice."""
         return np.bincount(self.owner, minlength=self.count)
@@ -87,7 +92,9 @@ def sample_boundaries(segments: Segments, *, spacing: np.ndarray) -> Samples:
     return Samples(xy, segments.owner[each], step == 0, following)
 
 
-def nearest_on_boundary(xy: np.ndarray, owner: np.ndarray, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+def nearest_on_boundary(
+    xy: np.ndarray, owner: np.ndarray, segments: Segments
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Project points onto the boundary of their owner.
 
     Args:
@@ -96,23 +103,25 @@ def nearest_on_boundary(xy: np.ndarray, owner: np.ndarray, segments: Segments) -
         segments: at least one for every owner that has points.
 
     Returns:
-        float64[K] distances and float64[K, 2] nearest points.
+        float64[K] distances, float64[K, 2] nearest points, int64[K] the segments they lie on.
     """
     low = np.searchsorted(segments.owner, owner)
     high = np.searchsorted(segments.owner, owner, side="right")
     ends = np.cumsum(high - low)
-    distance, foot = np.empty(len(xy)), np.empty((len(xy), 2))
+    distance, foot, where = np.empty(len(xy)), np.empty((len(xy), 2)), np.empty(len(xy), np.int64)
     first = 0
     while first < len(xy):
         done = ends[first - 1] if first else 0
         last = max(int(np.searchsorted(ends, done + _BLOCK, side="right")), first + 1)
         part = slice(first, last)
-        distance[part], foot[part] = _nearest(xy[part], low[part], high[part], segments)
+        distance[part], foot[part], where[part] = _nearest(xy[part], low[part], high[part], segments)
         first = last
-    return distance, foot
+    return distance, foot, where
 
 
-def _nearest(xy: np.ndarray, low: np.ndarray, high: np.ndarray, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(
+    xy: np.ndarray, low: np.ndarray, high: np.ndarray, segments: Segments
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     point, segment = expand(low, high)
     start = segments.start[segment]
     along = segments.end[segment] - start
@@ -125,4 +134,4 @@ def _nearest(xy: np.ndarray, low: np.ndarray, high: np.ndarray, segments: Segmen
     # The first segment that attains the least distance.
     at = np.flatnonzero(squared == least[point])
     at = at[np.unique(point[at], return_index=True)[1]]
-    return np.sqrt(least), xy + offset[at]
+    return np.sqrt(least), xy + offset[at], segment[at]

@@ -129,11 +129,15 @@ def summarize_shifts(shift: np.ndarray, *, limit_m: float) -> dict[str, float | 
     return {"count": count, **{name: float(value) for name, value in zip(names, values, strict=True)}}
 
 
-def mean_shift(matches: CornerMatches, count: int) -> np.ndarray:
-    """float64[count, 2]: mean corner shift of each pair; NaN where no corner matched."""
+def mean_shift(matches: CornerMatches) -> np.ndarray:
+    """float64[N, 2]: mean corner shift of each pair; NaN where less than half of the reference's corners matched.
+
+    The few corners of a badly fitting outline that lie within the gate would say little of its shift.
+    """
+    count = len(matches.reference_count)
     matched = np.bincount(matches.owner, minlength=count)
     total = np.column_stack(
         [np.bincount(matches.owner, weights=matches.shift[:, axis], minlength=count) for axis in (0, 1)]
     )
-    with np.errstate(invalid="ignore"):
-        return total / matched[:, None]
+    enough = (matched > 0) & (2 * matched >= matches.reference_count)
+    return np.divide(total, matched[:, None], out=np.full((count, 2), np.nan), where=enough[:, None])

@@ -70,7 +70,8 @@ class Evaluation:
         outcome: the fate of every polygon.
         curve: precision and recall at IoU 0.5.
         shapes: of the matched pairs, K of them.
-        shift: float64[K, 2], mean corner shift of each matched pair, its centroids' where no corner matched.
+        shift: float64[K, 2], mean corner shift of each matched pair, its centroids' where less than
+            half of the corners matched.
         corners: of the matched pairs.
         gate_m: farthest a corner's partner could be.
         figures: numbers by name.
@@ -126,7 +127,7 @@ def evaluate_layers(
     reporter.progress(0.45, "Corners")
     gate_m = max(3 * grid.pixel_m if grid else 0.0, 0.5)
     corners = match_corners(right, true, gate_m=gate_m)
-    shift = mean_shift(corners, len(right))
+    shift = mean_shift(corners)
     lost = np.isnan(shift[:, 0])
     shift[lost] = shapely.get_coordinates(shapely.centroid(right[lost])) - shapely.get_coordinates(
         shapely.centroid(true[lost])

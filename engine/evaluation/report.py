@@ -266,7 +266,13 @@ def _position(figures: dict[str, Any], evaluation: Evaluation) -> str:
         "<p class=quiet>Mean and spread of predicted less reference; RMSE² is their squares added. The limit is"
         f" {limit:g} m.</p>"
         f"{_classes(figures)}<div class=side>{_columns(chart, _CLASS_WORDS)}</div>"
-        + (_figure(arrows, "Mean corner shift of each matched building.") if arrows else "")
+        + (
+            _figure(
+                arrows, "Shift of each matched building: mean of its corners, or of its centroid where few matched."
+            )
+            if arrows
+            else ""
+        )
     )
 
 

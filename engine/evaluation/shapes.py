@@ -16,6 +16,8 @@ _SAMPLES = 96
 _MAX_STRETCH = 2.0
 """Girard et al. leave out pieces whose projection is stretched or shrunk more than this."""
 
+_CORNER_DEG = 10.0
+
 
 @dataclass(frozen=True)
 class ShapeErrors:
@@ -61,8 +63,8 @@ def _measure_chunk(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
     a, b = boundary_segments(predicted), boundary_segments(reference)
     on_a = sample_boundaries(a, spacing=sample_spacing(a))
     on_b = sample_boundaries(b, spacing=sample_spacing(b))
-    a_to_b, foot = nearest_on_boundary(on_a.xy, on_a.owner, b)
-    b_to_a, _ = nearest_on_boundary(on_b.xy, on_b.owner, a)
+    a_to_b, foot, where = nearest_on_boundary(on_a.xy, on_a.owner, b)
+    b_to_a, _, _ = nearest_on_boundary(on_b.xy, on_b.owner, a)
     polis = (_vertex_mean(on_a, a_to_b, a.count) + _vertex_mean(on_b, b_to_a, b.count)) / 2
     (a_95, a_most), (b_95, b_most) = _extremes(on_a.owner, a_to_b), _extremes(on_b.owner, b_to_a)
     return np.column_stack(
@@ -70,7 +72,7 @@ def _measure_chunk(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
             polis,
             np.maximum(a_most, b_most),
             np.maximum(a_95, b_95),
-            _tangent_angle_deg(on_a, foot, a.count),
+            _tangent_angle_deg(on_a, foot, b.direction[where], a.count),
             a.vertices_per_owner(),
             b.vertices_per_owner(),
         )
@@ -93,14 +95,17 @@ def _extremes(owner: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
     return ordered[low] + (position - low) * (ordered[high] - ordered[low]), ordered[last]
 
 
-def _tangent_angle_deg(samples: Samples, foot: np.ndarray, count: int) -> np.ndarray:
+def _tangent_angle_deg(samples: Samples, foot: np.ndarray, tangent: np.ndarray, count: int) -> np.ndarray:
+    """float64[N] of pieces between samples against their projections; `tangent` is that at each foot."""
     edge = samples.xy[samples.following] - samples.xy
     projected = foot[samples.following] - foot
     length, projected_length = np.hypot(*edge.T), np.hypot(*projected.T)
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = length / projected_length
         cosine = np.abs(np.einsum("ij,ij->i", edge, projected)) / (length * projected_length)
-    kept = (stretch > 1 / _MAX_STRETCH) & (stretch < _MAX_STRETCH)
+    # A piece whose projection goes round a corner has no tangent to be compared with.
+    straight = np.einsum("ij,ij->i", tangent, tangent[samples.following]) > np.cos(np.radians(_CORNER_DEG))
+    kept = straight & (stretch > 1 / _MAX_STRETCH) & (stretch < _MAX_STRETCH)
     angle = np.full(count, -1.0)
     np.maximum.at(angle, samples.owner[kept], np.degrees(np.arccos(np.clip(cosine[kept], 0.0, 1.0))))
     return np.where(angle < 0, np.nan, angle)
