@@ -74,24 +74,36 @@ class _Sighting:
     """An instance with what the comparison needs.
 
     Attributes:
-        box, mask: the mask, bool[H, W], cropped to its own extent, and where that is.
+        box: the extent of the mask, which may be less than the instance's box.
         window: the padded window it was seen in.
         cut: a part of it lies outside every window it was seen in.
         owned: its centre lies in the core of its tile.
         key: a total order by content.
     """
 
+    __slots__ = ("area", "box", "cut", "instance", "key", "name", "open_sides", "owned", "window")
+
     def __init__(self, instance: Instance, tile: Tile, grid: Grid, margin: int) -> None:
         self.instance = instance
-        self.box, self.mask = _extent(instance)
-        self.area = int(np.count_nonzero(self.mask))
-        self.name = name_instance(self.box, self.mask)
+        self.measure()
         self.window = tile.padded
         self.open_sides = _open_sides(self.box, tile.padded, grid, margin)
         self.cut = instance.cut or bool(self.open_sides)
         self.owned = _holds_center(tile.core, self.box)
         content = hashlib.blake2s(instance.probability.tobytes(), digest_size=8).digest()
         self.key = (self.name, instance.tile, instance.score, content)
+
+    def measure(self) -> None:
+        """Take box, area and name from the instance."""
+        self.box = _extent(self.instance)
+        mask = self.mask_in(self.box)
+        self.area = int(np.count_nonzero(mask))
+        self.name = name_instance(self.box, mask)
+
+    def mask_in(self, box: Box) -> np.ndarray:
+        """The mask inside a box that lies in `box`, bool[H, W]. Made anew each time: masks of a whole city
+        are not held twice."""
+        return self.instance.probability[_slices(box, self.instance.box)] >= 128
 
     @property
     def priority(self) -> tuple:
@@ -157,9 +169,7 @@ def _fuse(pieces: list[_Sighting]) -> _Sighting:
         score=sum(p.instance.score * p.area for p in pieces) / sum(p.area for p in pieces),
         edge=any(piece.instance.edge for piece in pieces),
     )
-    fused.box, fused.mask = _extent(fused.instance)
-    fused.area = int(np.count_nonzero(fused.mask))
-    fused.name = name_instance(fused.box, fused.mask)
+    fused.measure()
     fused.cut = any(not _is_continued(piece, side, pieces) for piece in pieces for side in piece.open_sides)
     fused.owned = True  # no tile saw more of it
     fused.key = (fused.name, *largest.key[1:])
@@ -220,12 +230,12 @@ def _common_area(a: _Sighting, b: _Sighting, within: Box | None = None) -> int:
         common = _intersect(common, within)
     if common is None:
         return 0
-    return int(np.count_nonzero(a.mask[_slices(common, a.box)] & b.mask[_slices(common, b.box)]))
+    return int(np.count_nonzero(a.mask_in(common) & b.mask_in(common)))
 
 
 def _area_within(sighting: _Sighting, box: Box) -> int:
     common = _intersect(sighting.box, box)
-    return 0 if common is None else int(np.count_nonzero(sighting.mask[_slices(common, sighting.box)]))
+    return 0 if common is None else int(np.count_nonzero(sighting.mask_in(common)))
 
 
 def _intersect(a: Box, b: Box) -> Box | None:
@@ -249,12 +259,11 @@ def _open_sides(box: Box, window: Box, grid: Grid, margin: int) -> tuple[int, ..
     return tuple(s for s in range(4) if abs(box[s] - window[s]) <= margin and window[s] != edges[s])
 
 
-def _extent(instance: Instance) -> tuple[Box, np.ndarray]:
-    """The mask of an instance, bool[H, W], without the empty margin around it, and its box."""
+def _extent(instance: Instance) -> Box:
+    """The box of an instance's mask without the empty margin around it; its own box if the mask is empty."""
     mask = instance.mask
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return instance.box, mask
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
+        return instance.box
     left, top = int(instance.box[0]), int(instance.box[1])
-    return (left + x0, top + y0, left + x1, top + y1), np.ascontiguousarray(mask[y0:y1, x0:x1])
+    return left + int(cols[0]), top + int(rows[0]), left + int(cols[-1]) + 1, top + int(rows[-1]) + 1
