@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import shapely
 
 from .contracts import Outline
 from .progress import Reporter
-from .regularise import regularise
+from .regularise import find_frames, regularise
 from .simplify import refit_polygons
 from .topology import resolve
 from .walls.polygons import drop_small_holes
@@ -48,12 +47,14 @@ def shape_outlines(
     sound = [o for o in kept if o.geometry.area >= LEAST_AREA_M2 and o.geometry.is_valid]
     raw = {o.id: o.geometry for o in sound}
     shaped: list[Outline] = []
-    for block in _blocks(sound):
-        reporter.progress(0.7 * len(shaped) / len(sound), "Straightening walls")
-        shapes = drop_small_holes(np.array([o.geometry for o in block], object), tolerance_m=tolerance_m)
-        simple = refit_polygons(shapes, tolerance_m=tolerance_m)
-        simplified = [replace(o, geometry=g) for o, g in zip(block, simple)]
-        shaped += regularise(simplified, list(shapes), mode=regularization, tolerance_m=tolerance_m)
+    shapes = drop_small_holes(np.array([o.geometry for o in sound], object), tolerance_m=tolerance_m)
+    ask = regularization != "none" and tolerance_m > 0
+    frames = find_frames(shapes, tolerance_m=tolerance_m) if ask and sound else None
+    for k in range(0, len(sound), BLOCK):
+        reporter.progress(0.7 * k / len(sound), "Straightening walls")
+        part = slice(k, k + BLOCK)
+        said = None if frames is None else (frames[0][part], frames[1][part])
+        shaped += _straighten(sound[part], shapes[part], regularization, tolerance_m, said)
     reporter.progress(0.7, "Joining neighbours")
     clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m)
     reporter.progress(0.9, "Comparing with the raw outlines")
@@ -84,6 +85,16 @@ def add_check(outline: Outline, reason: str) -> Outline:
     return replace(outline, check=f"{outline.check}; {reason}" if outline.check else reason)
 
 
-def _blocks(outlines: list[Outline]) -> Iterator[list[Outline]]:
-    for k in range(0, len(outlines), BLOCK):
-        yield outlines[k : k + BLOCK]
+def _straighten(
+    outlines: list[Outline],
+    shapes: np.ndarray,
+    regularization: str,
+    tolerance_m: float,
+    frames: tuple[np.ndarray, np.ndarray] | None,
+) -> list[Outline]:
+    """Regularise a block; what is refused, or all of it where nothing is asked, is simplified."""
+    tried = regularise(outlines, list(shapes), mode=regularization, tolerance_m=tolerance_m, frames=frames)
+    rest = [k for k, o in enumerate(tried) if o.regularized in ("", "kept")]
+    for k, simple in zip(rest, refit_polygons(shapes[rest], tolerance_m=tolerance_m)):
+        tried[k] = replace(tried[k], geometry=simple)
+    return tried

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .regularise import regularise
+from .regularise import find_frames, regularise
 
-__all__ = ["regularise"]
+__all__ = ["find_frames", "regularise"]

@@ -7,6 +7,7 @@ import shapely
 
 _SPREAD = np.radians(4.0)
 _ROUNDS = 6
+_SHARED_RAD = np.radians(2.0)
 
 
 def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,38 +40,59 @@ def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tupl
     return np.angle(mean) / 4, agreement
 
 
-def share_directions(
-    polygons: np.ndarray,
-    frame: np.ndarray,
-    weight: np.ndarray,
-    *,
-    reach_m: float,
-    tolerance_rad: float,
-    strength: float,
-) -> np.ndarray:
-    """Pull the frame of each building softly towards those of its neighbours.
-
-    A neighbour counts with its weight times `strength`, falling off with distance and with the
-    deviation of its frame from this building's, so that a house across the street at another angle
-    has no say.
-
-    Args:
-        weight: float64[P], trust in each building's own frame.
-        reach_m: distance between centres at which a neighbour's say has fallen to exp(-1).
-        tolerance_rad: deviation of frames at which it has.
+def estimate_frames(polygons: np.ndarray, *, tolerance_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """A first guess of the frame of each polygon, from its Douglas-Peucker simplification.
 
     Returns:
-        float64[P], radians.
+        float64[P] radians, and float64[P] trust in it: the sum of wall lengths cubed that agree.
     """
-    if len(polygons) < 2 or strength <= 0:
-        return frame
-    centre = shapely.get_coordinates(shapely.centroid(polygons))
-    tree = shapely.STRtree(shapely.points(centre))
-    a, b = tree.query(shapely.points(centre), predicate="dwithin", distance=2 * reach_m)
+    simple = shapely.simplify(polygons, 0.85 * tolerance_m, preserve_topology=False)
+    empty = shapely.is_empty(simple)
+    simple[empty] = polygons[empty]
+    owner, edge = polygon_edges(simple)
+    frame, agreement = dominant_directions(owner, edge, len(polygons))
+    return frame, agreement * np.bincount(owner, np.abs(edge) ** 3, len(polygons))
+
+
+def share_frames(
+    polygons: np.ndarray, frame: np.ndarray, trust: np.ndarray, *, reach_m: float = 30.0, strength: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the neighbours say about the frame of each building.
+
+    A neighbour counts with its trust times `strength`, falling off with distance and with the
+    deviation of its frame, so that a house at another angle has no say, and a row of houses along a
+    street agrees.
+
+    Args:
+        reach_m: distance between centres at which a neighbour's say has fallen to exp(-1).
+        strength: 0 for none.
+
+    Returns:
+        float64[P] frames with the neighbours' say, and float64[P] the weight of it, of the kind of
+        `trust`.
+    """
+    points = shapely.centroid(polygons)
+    a, b = shapely.STRtree(points).query(points, predicate="dwithin", distance=1.5 * reach_m)
+    centre = shapely.get_coordinates(points)
     apart = np.hypot(*(centre[a] - centre[b]).T)
     turn = (frame[b] - frame[a] + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    say = weight[b] * np.where(a == b, 1.0, strength * np.exp(-((apart / reach_m) ** 2) - (turn / tolerance_rad) ** 2))
-    return frame + np.bincount(a, say * turn, len(frame)) / np.maximum(np.bincount(a, say, len(frame)), 1e-12)
+    say = trust[b] * strength * np.exp(-((apart / reach_m) ** 2) - (turn / _SHARED_RAD) ** 2)
+    # However many neighbours there are, a building's own walls keep the majority.
+    total = np.bincount(a, np.where(a == b, 0.0, say), len(frame))
+    damp = np.minimum(1.0, strength * 5 * trust / np.maximum(total, 1e-12))
+    say = np.where(a == b, trust[a], say * damp[a])
+    weight = np.bincount(a, say, len(frame))
+    pulled = frame + np.bincount(a, say * turn, len(frame)) / np.maximum(weight, 1e-12)
+    return pulled, np.minimum(total, strength * 5 * trust)
+
+
+def polygon_edges(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Polygon, int64[E], and vector, complex128[E], of every edge of all rings."""
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    z = xy @ np.array([1, 1j])
+    inner = ring[1:] == ring[:-1]
+    return polygon[ring[1:][inner]], np.diff(z)[inner]
 
 
 def _sum(owner: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:

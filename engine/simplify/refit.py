@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from ..walls.polygons import Penalties, build_walls, sample_polygons
+from ..walls.polygons import assemble, fit_walls, sample_polygons
+from ..walls.segmentation import Penalties
 from .douglas_peucker import simplify_douglas_peucker
 
 # Penalties of a wall in tolerances cubed: the usual one, and one that keeps more corners where the
@@ -45,7 +46,8 @@ def refit_polygons(polygons: np.ndarray, *, tolerance_m: float) -> np.ndarray:
     for penalty in WALL_PENALTIES:
         sampled = sample_polygons(polygons[open_], tolerance_m=tolerance_m)
         price = Penalties(wall=penalty * tolerance_m**3)
-        found = build_walls(sampled, directions=np.zeros((len(open_), 0)), penalties=price).polygons
+        walls = fit_walls(sampled, frame=np.zeros(len(open_)), turns=np.zeros((len(open_), 0)), penalties=price)
+        found = assemble(sampled, walls)
         good = shapely.hausdorff_distance(polygons[open_], found) <= tolerance_m
         out[open_[good]] = found[good]
         open_ = open_[~good]

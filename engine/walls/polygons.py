@@ -8,16 +8,18 @@ import numpy as np
 import shapely
 
 from .corners import settle_corners
-from .fits import FREE, around
+from .fits import Pieces
 from .rings import Rings, sample_rings
 from .segmentation import Penalties, candidate_corners, divide_rings
 
 # Lengths as shares of the tolerance, tuned on one half of the Zanzibar outlines (see docs/geometry.md).
 STEP = 1 / 4
 TRIM = 1 / 3
-CANDIDATES = 1 / 2
-REACH = 2.0
-MIN_WALL = 0.8
+CANDIDATES = 0.3
+REACH = 3.0
+MIN_WALL = 0.5
+POOL_RAD = np.radians(3.0)
+"""Walls within this of the frame take part in its refinement."""
 
 
 @dataclass(frozen=True)
@@ -57,37 +59,83 @@ def drop_small_holes(polygons: np.ndarray, *, tolerance_m: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Walled:
-    """Result of `build_walls`.
+class Walls:
+    """Divided and fitted rings.
 
     Attributes:
-        polygons: array[P], None where no valid polygon came out.
-        edge_owner, edge: int64[E] polygon and complex128[E] vector of every wall, for directions.
+        pieces: the walls.
+        ring, vertex: int64[V] and complex128[V], corners of all rings relative to the ring's centre.
+        frame: float64[P], radians, the direction of each polygon after pooling its walls.
     """
 
-    polygons: np.ndarray
-    edge_owner: np.ndarray
-    edge: np.ndarray
+    pieces: Pieces
+    ring: np.ndarray
+    vertex: np.ndarray
+    frame: np.ndarray
 
 
-def build_walls(sampled: Sampled, *, directions: np.ndarray, penalties: Penalties) -> Walled:
+def fit_walls(
+    sampled: Sampled, *, frame: np.ndarray, turns: np.ndarray, penalties: Penalties, trust: np.ndarray | None = None
+) -> Walls:
     """Fit every polygon with straight walls.
 
+    Two rounds: the first divides at the candidates; then corners are moved to where the walls meet,
+    all walls of a polygon are pooled into a better frame, and the second round chooses again among
+    the corners of the first, moved and unmoved.
+
     Args:
-        directions: float64[P, K], radians, direction classes of each polygon; K may be 0.
+        frame: float64[P], radians, the first guess of each polygon's direction.
+        turns: float64[P, K], radians, direction classes relative to the frame; K may be 0.
         penalties: in cubic metres.
+        trust: float64[P], cubic metres: weight of `frame` against the polygon's own walls, in wall
+            lengths cubed.
     """
     rings, owner, scale = sampled.rings, sampled.owner, sampled.tolerance_m
-    by_ring = directions[owner]
-    trim_m = TRIM * scale
-    pieces = divide_rings(rings, sampled.candidates, directions=by_ring, penalties=penalties, trim_m=trim_m)
-    _, ring, vertex = settle_corners(
-        rings, pieces, directions=by_ring, trim_m=trim_m, reach_m=REACH * scale, min_wall_m=MIN_WALL * scale
-    )
-    vertex = vertex + rings.centre[ring]
-    polygons = _assemble(sampled, ring, vertex)
-    _, after = around(ring)
-    return Walled(polygons, owner[ring], vertex[after] - vertex)
+    candidates = sampled.candidates
+    fit = {"trim_m": TRIM * scale, "reach_m": REACH * scale, "min_wall_m": MIN_WALL * scale}
+    first_guess = frame
+    for last in (False, True):
+        directions = (frame[:, None] + turns)[owner]
+        divided = divide_rings(rings, candidates, directions=directions, penalties=penalties)
+        pieces, ring, vertex = settle_corners(rings, divided, directions=directions, **fit)
+        if not last:
+            candidates = _corners_of(rings, divided, pieces)
+            if turns.shape[1]:
+                frame = _pool_frames(sampled, pieces, frame, turns, first_guess, trust)
+    return Walls(pieces, ring, vertex, frame)
+
+
+def _corners_of(rings: Rings, *divisions: Pieces) -> list[np.ndarray]:
+    """Corners of several divisions together, as candidates."""
+    span = int(rings.count.max()) + 1
+    keys = np.unique(np.concatenate([d.ring * span + d.start for d in divisions]))
+    bounds = np.searchsorted(keys, np.arange(len(rings.count) + 1) * span)
+    return [keys[a:b] % span for a, b in zip(bounds[:-1], bounds[1:])]
+
+
+def _pool_frames(sampled, pieces, frame, turns, first_guess, trust):
+    """The frame that fits all walls of a polygon at once, by the pooled moments of their samples."""
+    rings, polygon = sampled.rings, sampled.owner[pieces.ring]
+    start = pieces.start % rings.count[pieces.ring]
+    m, _, _, cxx, cxy, cyy = rings.piece_moments(pieces.ring, start, pieces.ends(rings) - pieces.start + start)
+    # A complex number at twice the wall's angle, as long as the wall's length cubed (over 12).
+    doubled = ((cxx - cyy) + 2j * cxy) * rings.step_m[pieces.ring] * 12
+    away = np.angle(doubled)[:, None] / 2 - (frame[:, None] + turns)[polygon]
+    away = (away + np.pi / 2) % np.pi - np.pi / 2
+    nearest = np.abs(away).argmin(1)
+    rows = np.arange(len(polygon))
+    said = doubled * np.exp(-2j * turns[polygon, nearest])
+    said[np.abs(away[rows, nearest]) > POOL_RAD] = 0
+    count = len(frame)
+    pooled = np.bincount(polygon, said.real, count) + 1j * np.bincount(polygon, said.imag, count)
+    if trust is not None:
+        pooled += trust * np.exp(2j * first_guess)
+    return np.where(np.abs(pooled) > 0, np.angle(pooled) / 2, frame)
+
+
+def assemble(sampled: Sampled, walls: Walls) -> np.ndarray:
+    """Polygons from fitted walls, array[P]; None where no valid polygon came out."""
+    return _assemble(sampled, walls.ring, walls.vertex + sampled.rings.centre[walls.ring])
 
 
 def _assemble(sampled: Sampled, ring: np.ndarray, vertex: np.ndarray) -> np.ndarray:
@@ -110,6 +158,3 @@ def _assemble(sampled: Sampled, ring: np.ndarray, vertex: np.ndarray) -> np.ndar
         out[complete] = shapely.polygons(built[chosen], indices=rank[sampled.owner[chosen]])
     out[~shapely.is_valid(out)] = None
     return out
-
-
-__all__ = ["FREE", "Penalties", "Sampled", "Walled", "build_walls", "drop_small_holes", "sample_polygons"]

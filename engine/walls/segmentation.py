@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from .fits import FREE, Pieces, fixed_residual, free_residual, trimmed
+from .fits import FREE, Pieces
 from .rings import Rings
 
-_BUCKETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_BATCH_CELLS = 400_000  # cost cells worked on together, keeps a batch inside the processor's cache
+_BUCKETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+_BATCH_CELLS = 16_000  # candidates worked on together: keeps the working arrays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -58,124 +58,129 @@ def candidate_corners(rings: Rings, *, tolerance_m: float) -> list[np.ndarray]:
 
 
 def divide_rings(
-    rings: Rings,
-    candidates: list[np.ndarray],
-    *,
-    directions: np.ndarray,
-    penalties: Penalties,
-    trim_m: float,
-    fallback_max: int = _BUCKETS[-1],
+    rings: Rings, candidates: list[np.ndarray], *, directions: np.ndarray, penalties: Penalties
 ) -> Pieces:
     """Divide every ring into walls.
 
     Args:
         candidates: int64 arrays, sample indices of possible corners, ascending.
         directions: float64[R, K], radians; K may be 0.
-        trim_m: left out at both ends of a wall when its line is fitted.
 
     Returns:
-        Pieces of all rings, ring by ring. A ring with fewer than 3 walls has none.
+        Pieces of all rings, ring by ring. A ring with fewer than 3 candidates has none.
     """
     sizes = np.array([len(c) for c in candidates])
-    out: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    low = 0
+    out = []
+    low = 2
     for high in _BUCKETS:
-        members = np.flatnonzero((sizes > low) & (sizes <= high) & (sizes >= 3))
+        members = np.flatnonzero((sizes > low) & (sizes <= high))
         low = high
-        chunk = max(1, _BATCH_CELLS // (high * high))
+        chunk = max(1, _BATCH_CELLS // high)
         for k in range(0, len(members), chunk):
             part = members[k : k + chunk]
-            out.append(_divide_bucket(rings, part, [candidates[r] for r in part], high, directions, penalties, trim_m))
+            out.append(_divide_bucket(rings, part, candidates, directions, penalties))
     if not out:
         empty = np.zeros(0, np.int64)
         return Pieces(empty, empty, empty)
     ring, start, kind = (np.concatenate(p) for p in zip(*out))
-    order = np.argsort(ring, kind="stable")
+    order = np.lexsort((start, ring))
     return Pieces(ring[order], start[order], kind[order])
 
 
-def _divide_bucket(rings, members, candidates, size, directions, penalties, trim_m):
+def _divide_bucket(rings, members, candidates, directions, penalties):
     """Two passes of the open-path programme; the second starts at a corner the first one found."""
-    count = np.array([len(c) for c in candidates])
-    corners = np.zeros((len(members), size), np.int64)
-    for row, c in enumerate(candidates):
-        corners[row, : len(c)] = c
-    origin = np.zeros(len(members), np.int64)
-    for turn in range(2):
-        order = (np.arange(size)[None] + origin[:, None]) % count[:, None]
-        rolled = np.take_along_axis(corners, order, 1)
-        n = rings.count[members]
-        rolled = rolled + np.where(order < origin[:, None], n[:, None], 0)
+    count = np.array([len(candidates[r]) for r in members])
+    width = int(count.max())
+    rows = np.arange(len(members))
+    column = np.arange(width)[None]
+    valid = column < count[:, None]
+    corners = np.zeros((len(members), width), np.int64)
+    corners[valid] = np.concatenate([candidates[r] for r in members])
+    n = rings.count[members][:, None]
+    first = rings.first[members][:, None]
+    # The point farthest from the middle is a corner of every outline that has one.
+    away = np.where(valid, np.abs(rings.xy[first + corners]), -1.0)
+    origin = away.argmax(1)
+    sums = rings.sums[first + corners] - rings.sums[first]
+    whole = rings.sums[rings.first[members + 1]] - rings.sums[rings.first[members]]
+    for turn in range(1):
+        order = (column + origin[:, None]) % count[:, None]
+        lap = order < origin[:, None]
+        position = np.take_along_axis(corners, order, 1) + lap * n
+        running = np.take_along_axis(sums, order[..., None], 1) + lap[..., None] * whole[:, None]
         # The last corner is the first one again, once around.
-        position = np.concatenate((rolled, rolled[:, :1] + n[:, None]), 1)
-        position[np.arange(len(members)), count] = rolled[:, 0] + n
-        chosen, kind = _best_path(rings, members, position, count, directions[members], penalties, trim_m)
+        position = np.concatenate((position, position[:, :1] + n), 1)
+        running = np.concatenate((running, running[:, :1] + whole[:, None]), 1)
+        position[rows, count] = position[:, 0] + n[:, 0]
+        running[rows, count] = running[:, 0] + whole
+        chosen, kind = _best_path(
+            position, running, count, rings.step_m[members], directions[members], penalties
+        )
         if turn == 0:
             # Start again from the middle corner of the first solution.
             number = chosen.sum(1)
             middle = (np.cumsum(chosen, 1) == (number // 2 + 1)[:, None]).argmax(1)
             origin = (origin + middle) % count
-    row, column = np.nonzero(chosen)
-    return members[row], position[row, column] % rings.count[members[row]], kind[row, column]
+    row, where = np.nonzero(chosen)
+    return members[row], position[row, where] % n[row, 0], kind[row, where]
 
 
-def _best_path(rings, members, position, count, directions, penalties, trim_m):
+def _best_path(position, running, count, step, directions, penalties):
     """Cheapest chain of walls from the first candidate around to itself.
+
+    Args:
+        position: int64[B, M + 1] samples, ascending as far as `count`.
+        running: float64[B, M + 1, 5] sums of x, y, xx, xy, yy up to there.
 
     Returns:
         bool[B, M] chosen corners and int64[B, M] class of the wall that starts there.
     """
     b, m = position.shape[0], position.shape[1] - 1
-    i, j = np.triu_indices(m + 1, 1)
-    cost = _wall_costs(rings, members, position[:, i], position[:, j], directions, penalties, trim_m)
-    kinds = cost.shape[2]
-    table = np.full((b, m + 1, m + 1, kinds), np.inf)  # [ring, end, start, class]
-    table[:, j, i] = cost
-    best = np.full((b, m + 1, kinds), np.inf)
+    kinds = directions.shape[1] + 1
+    number, sums = position.T.astype(float), np.ascontiguousarray(running.transpose(2, 1, 0))
+    cos, sin = np.cos(directions).T, np.sin(directions).T
+    best = np.full((kinds, m + 1, b), np.inf)
     # Cost of arriving at a corner in the cheapest way, given the class of the wall that goes on.
-    ready = np.full((b, m + 1, kinds), np.inf)
+    ready = np.full((kinds, m + 1, b), np.inf)
     ready[:, 0] = 0.0
-    came_from = np.zeros((b, m + 1, kinds), np.int64)
-    came_kind = np.zeros((b, m + 1, kinds), np.int64)
+    came_from = np.zeros((kinds, m + 1, b), np.int64)
+    came_kind = np.zeros((kinds, m + 1, b), np.int64)
     change = np.zeros((kinds, kinds))
     change[np.arange(kinds - 1), np.arange(kinds - 1)] = penalties.jog
+    columns = np.arange(b)
     for end in range(1, m + 1):
-        through = ready[:, :end] + table[:, end, :end]
-        pick = through.argmin(1)
-        best[:, end] = np.take_along_axis(through, pick[:, None], 1)[:, 0]
-        came_from[:, end] = pick
-        onward = best[:, end][:, :, None] + change
-        came_kind[:, end] = onward.argmin(1)
-        ready[:, end] = onward.min(1)
+        samples = np.maximum(number[end] - number[:end], 1.0)
+        x, y, xx, xy, yy = (s[end] - s[:end] for s in sums)
+        x /= samples
+        y /= samples
+        xx -= samples * x * x
+        xy -= samples * x * y
+        yy -= samples * y * y
+        for k in range(kinds):
+            if k < kinds - 1:
+                cost = xx * sin[k] ** 2 - 2 * xy * (sin[k] * cos[k]) + yy * cos[k] ** 2
+                price = penalties.wall + (penalties.kinds if k >= 2 else 0.0)
+            else:
+                cost = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
+                price = penalties.wall + penalties.free
+            np.maximum(cost, 0.0, out=cost)
+            cost *= step
+            cost += ready[k, :end]
+            pick = cost.argmin(0)
+            best[k, end] = cost[pick, columns] + price
+            came_from[k, end] = pick
+        for k in range(kinds):
+            onward = best[:, end] + change[k][:, None]
+            came_kind[k, end] = onward.argmin(0)
+            ready[k, end] = onward.min(0)
     chosen = np.zeros((b, m), bool)
     kind = np.zeros((b, m), np.int64)
-    rows = np.arange(b)
-    corner, now = count.copy(), best[rows, count].argmin(1)
+    corner, now = count.copy(), best[:, count, columns].argmin(0)
     while (corner > 0).any():
-        active = corner > 0
-        start = came_from[rows, corner, now]
-        chosen[rows[active], start[active]] = True
-        kind[rows[active], start[active]] = now[active]
-        now = np.where(active, came_kind[rows, start, now], now)
-        corner = np.where(active, start, 0)
+        active = np.flatnonzero(corner > 0)
+        start = came_from[now[active], corner[active], active]
+        chosen[active, start] = True
+        kind[active, start] = now[active]
+        now[active] = came_kind[now[active], start, active]
+        corner[active] = start
     return chosen, np.where(kind == kinds - 1, FREE, kind)
-
-
-def _wall_costs(rings, members, start, end, directions, penalties, trim_m):
-    """Cost of walls between pairs of candidates, float64[B, pairs, K + 1]; infinite where none is."""
-    n = rings.count[members][:, None]
-    step = rings.step_m[members][:, None]
-    ring = np.broadcast_to(members[:, None], start.shape)
-    good = (end > start) & (end - start <= n)
-    end = np.where(good, end, start + 4)
-    trim = np.round(trim_m / step).astype(np.int64)
-    i, j = trimmed(start, end, trim)
-    wrap = i >= n
-    m, _, _, cxx, cxy, cyy = rings.piece_moments(ring, i - wrap * n, j - wrap * n)
-    scale = (end - start) / m * step
-    costs = []
-    for k in range(directions.shape[1]):
-        extra = penalties.wall + (penalties.kinds if k >= 2 else 0.0)
-        costs.append(fixed_residual(cxx, cxy, cyy, directions[:, k][:, None]) * scale + extra)
-    costs.append(free_residual(cxx, cxy, cyy) * scale + penalties.wall + penalties.free)
-    return np.where(good[..., None], np.stack(costs, 2), np.inf)
