@@ -59,6 +59,27 @@ def test_an_area_that_only_touches_a_core_or_lies_outside_selects_nothing():
     assert plan_tiles(grid, tile_px=256, overlap_px=64, area=shapely.Polygon()) == []
 
 
+@settings(max_examples=60, deadline=None)
+@given(x=st.floats(-300, 1300), y=st.floats(-300, 1100), w=st.floats(0.5, 900), h=st.floats(0.5, 900))
+def test_any_area_selects_exactly_the_tiles_it_meets(x, y, w, h):
+    grid = make_grid(1000, 800)
+    area = shapely.box(x, y, x + w, y + h)
+    expected = [
+        t
+        for t in plan_tiles(grid, tile_px=200, overlap_px=90)
+        if t.core[0] < x + w and t.core[2] > x and t.core[1] < y + h and t.core[3] > y
+    ]
+    assert plan_tiles(grid, tile_px=200, overlap_px=90, area=area) == expected
+
+
+def test_a_monstrous_grid_is_refused_unless_an_area_bounds_it():
+    grid = make_grid(2**31 - 1, 2**31 - 1)
+    with pytest.raises(InvalidParameter, match="Give an area"):
+        plan_tiles(grid, tile_px=512, overlap_px=128)
+    area = shapely.box(1e9, 1e9, 1e9 + 1000, 1e9 + 1000)
+    assert 4 <= len(plan_tiles(grid, tile_px=512, overlap_px=128, area=area)) <= 16
+
+
 @pytest.mark.parametrize(("tile_px", "overlap_px"), [(0, 0), (64, 64), (64, -1)])
 def test_sizes_that_make_no_tiling_are_refused(tile_px, overlap_px):
     with pytest.raises(InvalidParameter, match="cannot overlap"):
