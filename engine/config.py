@@ -351,6 +351,7 @@ class TrainRefinerConfig(Config):
     Attributes:
         work_folder: checkpoints, weights, figures and report; a run found there is continued.
         chips: chip folders; ``train`` chips are learnt from, ``val`` chips select the weights.
+        chip_shares: share of the examples from each chip folder; equal when not given.
         pairs: folder with ``predicted/`` and ``exact/`` masks of the same names, used instead of chips.
         predictions: folder of detector masks on the chips; mixed with synthetic damage.
         predicted_share: share of the examples taken from `predictions`.
@@ -367,6 +368,7 @@ class TrainRefinerConfig(Config):
 
     work_folder: str
     chips: tuple[str, ...] = ()
+    chip_shares: tuple[float, ...] = ()
     pairs: str = ""
     predictions: str = ""
     predicted_share: float = 0.5
@@ -389,6 +391,8 @@ class TrainRefinerConfig(Config):
         require_given("work_folder", self.work_folder)
         if bool(self.chips) == bool(self.pairs):
             raise InvalidParameter("Chips and mask pairs are alternatives", "Give one of chips and pairs")
+        if self.chip_shares and (len(self.chip_shares) != len(self.chips) or min(self.chip_shares) <= 0):
+            raise InvalidParameter("chip_shares does not fit the chips", "Give one positive number for each folder")
         if self.predictions and not self.chips:
             raise InvalidParameter("Predictions are given without chips", "Give the chips they were made on")
         require_range("predicted_share", self.predicted_share, 0.0, 1.0)

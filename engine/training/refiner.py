@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ...models.device import pick_bfloat16, pick_device
-from ...models.refiners import VARIANTS
+from ...models.refiners import VARIANTS, build_refiner
 from ..config import TrainRefinerConfig
 from ..errors import TrainingError
 from ..progress import Reporter
@@ -28,6 +28,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .chips import Chip, load_chips
 from .mask_metrics import measure_mask, summarize
 from .pairs import DamagedTruth, MaskPairs, Pair, PairSource, PredictedMasks, RoughMask, load_rough_masks
+from .refiner_report import write_report
 from .refiner_step import RefinerTrainer, stack_pairs
 
 CHECKPOINT_SECONDS = 60.0
@@ -39,7 +40,8 @@ def train_refiner(config: TrainRefinerConfig, reporter: Reporter) -> dict[str, A
     """Train, or continue, and leave checkpoints, log, figures and report in the work folder.
 
     Returns the card of the best weights: ``architecture``, ``parameters``, ``variant``, ``step``,
-    ``validation`` (figures per source, before and after), ``checkpoint`` (path of ``best.pt``).
+    ``validation`` (figures per source, before and after), ``checkpoint`` (path of ``best.pt``),
+    ``report`` (HTML page).
 
     Raises:
         TrainingError: no usable examples, a damaged checkpoint, a loss that is not finite.
@@ -160,12 +162,18 @@ class RefinerRun:
         save_checkpoint(self.folder / "last.pt", state)
 
     def finish(self) -> dict[str, Any]:
-        """The card of the best weights."""
+        """The card of the best weights; leaves ``report.html``."""
         best = load_checkpoint(self.folder / "best.pt")
         if best is None:
             raise TrainingError("The work folder holds no finished validation", "Train for more steps")
-        del best["weights"]
-        return {**best, "checkpoint": str(self.folder / "best.pt")}
+        model = build_refiner(best["architecture"], best["parameters"]).to(self.trainer.device)
+        model.load_state_dict(best.pop("weights"))
+        shown = {source: pairs[:8] for source, pairs in self.validation.items()}
+        refined = {s: refine_pairs(model, pairs, self.trainer.device) for s, pairs in shown.items()}
+        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        card = {**best, "checkpoint": str(self.folder / "best.pt"), "report": str(self.folder / "report.html")}
+        write_report(self.folder / "report.html", card=card, log=log, pairs=shown, refined=refined)
+        return card
 
     def _start_from(self, file: Path) -> None:
         stored = load_checkpoint(file)
@@ -188,13 +196,18 @@ def open_data(
     if config.pairs:
         learn, select = MaskPairs(config.pairs).split(5)
         return [(learn, 1.0)], {"pairs": draw_fixed(select, size, config.seed)}
-    train = [chip for folder in config.chips for chip in load_chips(folder, "train")]
+    folders = [load_chips(folder, "train") for folder in config.chips]
+    train = [chip for chips in folders for chip in chips]
     val = [chip for folder in config.chips for chip in load_chips(folder, "val")]
+    weights = np.array(config.chip_shares or (1.0,) * len(folders))
     predictions = load_rough_masks(config.predictions) if config.predictions else {}
-    sources: list[tuple[PairSource, float]] = [(DamagedTruth(train), 1.0)]
+    damaged_share = 1 - config.predicted_share if predictions else 1.0
+    sources: list[tuple[PairSource, float]] = [
+        (DamagedTruth(chips), damaged_share * float(weight))
+        for chips, weight in zip(folders, weights / weights.sum(), strict=True)
+    ]
     if predictions:
-        predicted = PredictedMasks(train, predictions)
-        sources = [(sources[0][0], 1 - config.predicted_share), (predicted, config.predicted_share)]
+        sources.append((PredictedMasks(train, predictions), config.predicted_share))
     return sources, validation_pairs(val or train, predictions, size, config.seed)
 
 

@@ -204,3 +204,12 @@ def test_wrong_settings_are_refused_with_a_sentence(tmp_path, pairs, settings, m
     with pytest.raises(InvalidParameter, match=message):
         config = make_config(tmp_path, pairs, **settings)
         RefinerTrainer(config, torch.device("cpu"), bfloat16=False)
+
+
+def test_the_report_shows_figures_curves_and_pictures(tmp_path, pairs):
+    card = train_refiner(make_config(tmp_path, pairs), Reporter())
+    page = (tmp_path / "work" / "report.html").read_text()
+    assert card["report"].endswith("report.html")
+    assert page.count("<polyline") == 5  # loss, two figures, and their two levels before
+    assert "data:image/jpeg;base64," in page
+    assert f"{card['validation']['pairs']['after']['boundary_iou']:.4f}" in page

@@ -16,6 +16,8 @@ from cadastral_vectorizer.engine.training.pairs import (
     load_rough_masks,
     write_rough_masks,
 )
+from cadastral_vectorizer.engine.training.rough_masks import rescale
+from cadastral_vectorizer.models.detector import Prediction
 
 
 @pytest.fixture
@@ -176,3 +178,15 @@ class TestMetrics:
     def test_iou50_95_is_the_mean_share_over_ten_thresholds(self):
         figures = [measure_mask(self.truth, self.truth, self.known, 0) | {"iou": iou} for iou in (0.72, 0.95, 0.2)]
         assert summarize(figures)["iou50_95"] == pytest.approx((5 + 10 + 0) / 30)
+
+
+def test_masks_of_a_working_grid_come_back_to_chip_pixels_in_place():
+    probability = np.zeros((12, 16), np.uint8)
+    probability[2:10, 3:13] = 255
+    mask = rescale(Prediction(box=(10, 20, 26, 32), probability=probability, score=0.9), 1.5, (200, 240))
+    assert mask.box == (15, 30, 39, 48)
+    rows, cols = np.nonzero(mask.probability >= 128)
+    assert cols.mean() + 0.5 + 15 == pytest.approx(1.5 * (10 + 8), abs=0.05)
+    assert rows.mean() + 0.5 + 30 == pytest.approx(1.5 * (20 + 6), abs=0.05)
+    assert len(rows) == pytest.approx(1.5 * 1.5 * 80, rel=0.08)
+    assert rescale(Prediction((10, 20, 26, 32), probability * 0, 0.9), 1.5, (200, 240)) is None
