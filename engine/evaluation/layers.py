@@ -5,6 +5,7 @@ Everything that is changed or left out on the way is counted and said; nothing d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def write_layer(path: str, layer: str, frame: geopandas.GeoDataFrame) -> None:
     except (OSError, pyogrio.errors.DataSourceError) as error:
         raise OutputError(f"{path} cannot be written ({error})", "Check the folder and the free space") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _read(path: str, id_field: str) -> geopandas.GeoDataFrame:

@@ -106,7 +106,7 @@ def _neighbours(geometries: np.ndarray, overlapping: set[tuple[int, int]]) -> tu
 
 
 def _unshared_walls(geometries: np.ndarray, touching: np.ndarray) -> int:
-    return sum(not shapely.coverage_is_valid(pair) for pair in geometries[touching])
+    return sum(not shapely.coverage_is_valid(pair, gap_width=2 * DUPLICATE_M) for pair in geometries[touching])
 
 
 def _duplicate_vertices(geometries: np.ndarray) -> int:

@@ -16,6 +16,8 @@ from .pictures import PREDICTED_RGB, REFERENCE_RGB, Orthophoto, draw_outlines, e
 
 CHIP_PX = 320
 LEAST_SIDE_M = 12.0
+LEAST_WRONG_M2 = 0.01
+"""Less is rounding."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def find_worst(evaluation: Evaluation, *, count: int = 20) -> list[Worst]:
     )
     found = []
     for index in np.argsort(-wrong, kind="stable")[:count]:
-        area = float(max(wrong[index], 0.0))
+        area = float(wrong[index])
+        if area < LEAST_WRONG_M2:
+            break
         if index < len(p):
             a, b = p[index], r[index]
             union = shapely.union(predicted.geometries[a], reference.geometries[b])
