@@ -61,7 +61,8 @@ def _add_options(parser: argparse.ArgumentParser, config: type[Config]) -> None:
             settings["type"] = typing.get_args(hint)[0]
         else:
             settings["type"] = hint
-        parser.add_argument(option, help=f"default {field.default}" if field.default is not MISSING else None, **settings)
+        help_text = None if field.default is MISSING else f"default {field.default}"
+        parser.add_argument(option, help=help_text, **settings)
 
 
 def _run(command: str, options: dict[str, Any]) -> int:

@@ -63,9 +63,10 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
         metric_wkt = metric_plane(grid)
         area = read_area(config.area, grid, metric_wkt) if config.area else None
         with clock.stage("detect"), reporter.span(0.0, DETECT_SHARE):
-            instances, device, precision = detect(config, package, source, area, reporter)
+            tiles = plan(config, package, grid, area)
+            seen, device, precision = detect(config, package, source, tiles, reporter)
         with clock.stage("merge"):
-            instances = merge_instances(instances)
+            instances = merge_instances(seen, tiles=tiles, grid=grid)
         if config.refine and package.has_refiner:
             with clock.stage("refine"), reporter.span(DETECT_SHARE, 0.92):
                 instances = refine(config, package, source, instances, reporter)
@@ -102,8 +103,15 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
 # -- stages ---------------------------------------------------------------------------------------------
 
 
+def plan(config: VectorizeConfig, package: ModelPackage, grid: Grid, area: Area | None) -> list[Tile]:
+    """The tiles to look at; their size is the model's unless the user chose one."""
+    tile_px = config.tile_size_px or int(package.manifest.get("tile_size_px", 512))
+    overlap_px = config.overlap_px or min(int(package.manifest.get("overlap_px", 160)), tile_px // 2)
+    return plan_tiles(grid, tile_px=tile_px, overlap_px=overlap_px, area=area.pixels if area else None)
+
+
 def detect(
-    config: VectorizeConfig, package: ModelPackage, source: RasterSource, area: Area | None, reporter: Reporter
+    config: VectorizeConfig, package: ModelPackage, source: RasterSource, tiles: Sequence[Tile], reporter: Reporter
 ) -> tuple[list[Instance], str, str]:
     """All instances of all tiles, and the device and precision used; finished tiles come from the journal."""
     import torch
@@ -114,9 +122,6 @@ def detect(
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     device = pick_device(config.device)
     bfloat16 = pick_bfloat16(device, config.precision)
-    tile_px = config.tile_size_px or int(package.manifest.get("tile_size_px", 512))
-    overlap_px = config.overlap_px or min(int(package.manifest.get("overlap_px", 160)), tile_px // 2)
-    tiles = plan_tiles(source.grid, tile_px=tile_px, overlap_px=overlap_px, area=area.pixels if area else None)
     batch = config.batch_size or (8 if device.type != "cpu" else 4)
     with Journal.open(config.job_folder, fingerprint(config, package, source)) as journal:
         done = journal.done()
