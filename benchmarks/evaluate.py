@@ -4,8 +4,8 @@
     python benchmarks/evaluate.py --features 20000 --verbose
 
 Buildings are rectangles and L-shapes of 8-20 m on a jittered lattice; predictions are moved by up to half a
-metre, some are missing, some are wrong, some are cut in two. Prints one JSON line with seconds and peak
-memory. The target is 100,000 against 100,000 in at most 120 seconds on two cores.
+metre, some are missing, some are wrong, some are cut in two. Prints one JSON line with seconds (of the
+clock, and of all cores) and peak memory. The target is 100,000 against 100,000 in at most 120 seconds on two cores.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
         geopandas.GeoDataFrame(geometry=buildings, crs="EPSG:32633").to_file(path / "reference.gpkg")
         geopandas.GeoDataFrame({"score": scores}, geometry=predicted, crs="EPSG:32633").to_file(path / "predicted.gpkg")
         del buildings
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         result = evaluate_file(
             EvaluateConfig(
                 str(path / "predicted.gpkg"),
@@ -99,13 +99,13 @@ def main(arguments: list[str] | None = None) -> None:
             ),
             reporter,
         )
-        evaluated = time.perf_counter() - start
-        start = time.perf_counter()
+        evaluated, evaluated_cpu = time.perf_counter() - start, time.process_time() - cpu
+        start, cpu = time.perf_counter(), time.process_time()
         compare_with_cadastre(
             CompareConfig(str(path / "predicted.gpkg"), str(path / "reference.gpkg"), str(path / "changes.gpkg")),
             reporter,
         )
-        compared = time.perf_counter() - start
+        compared, compared_cpu = time.perf_counter() - start, time.process_time() - cpu
     figures = result["figures"]
     print(
         json.dumps(
@@ -114,7 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
                 "predicted": figures["predicted"],
                 "AP": round(figures["AP"], 4),
                 "evaluate_s": round(evaluated, 1),
+                "evaluate_cpu_s": round(evaluated_cpu, 1),
                 "compare_s": round(compared, 1),
+                "compare_cpu_s": round(compared_cpu, 1),
                 "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),

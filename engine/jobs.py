@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import (
+    CompareConfig,
     Config,
     EvaluateConfig,
     RegularizeConfig,
@@ -62,6 +63,12 @@ def _evaluate(config: EvaluateConfig, reporter: Reporter) -> dict[str, Any]:
     return evaluate_file(config, reporter)
 
 
+def _compare(config: CompareConfig, reporter: Reporter) -> dict[str, Any]:
+    from .evaluation.compare_cadastre import compare_with_cadastre
+
+    return compare_with_cadastre(config, reporter)
+
+
 def _train_detector(config: TrainDetectorConfig, reporter: Reporter) -> dict[str, Any]:
     from .training.detector import train_detector
 
@@ -85,6 +92,7 @@ JOBS = {
     "regularize": Job(RegularizeConfig, _regularize, "any polygons to simplified, regularised, clean ones"),
     "scene": Job(SceneConfig, _scene, "a generated orthophoto with its true outlines"),
     "evaluate": Job(EvaluateConfig, _evaluate, "predicted polygons against reference polygons"),
+    "compare": Job(CompareConfig, _compare, "detected buildings against the existing cadastre"),
     "train-detector": Job(TrainDetectorConfig, _train_detector, "chips to a detector"),
     "train-refiner": Job(TrainRefinerConfig, _train_refiner, "chips or mask pairs to a refiner"),
     "probe": Job(ProbeConfig, _probe, "versions and devices of the engine's environment"),
