@@ -5,8 +5,8 @@ The engine's environment is the one scripts/test made in .profile; it is linked 
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -21,15 +21,9 @@ os.environ.setdefault("XDG_RUNTIME_DIR", str(PROFILE))
 
 from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingFeedback, QgsSettings  # noqa: E402
 
+runpy.run_path(str(ROOT / "engine" / "launch.py"), run_name="launch")  # registers the package
+
 MADE_ENVIRONMENT = ROOT / ".profile/profiles/default/cadastral_vectorizer/environment"
-
-
-def _register_package() -> None:
-    spec = importlib.util.spec_from_file_location("launch", ROOT / "engine" / "launch.py")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-_register_package()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,127 @@
+"""Processes that are killed, cancelled or abandoned: nobody is left behind, work done is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from osgeo import gdal
+from support import MODEL, QGIS_PROCESS, read_layer
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Parent and command line of every process that is no zombie, from /proc."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if state != "Z":
+            found[int(folder.name)] = int(parent), command
+    return found
+
+
+def engine_of(parent: int) -> int | None:
+    """Process id of the engine that `parent` has started."""
+    for pid, (owner, command) in processes().items():
+        if owner == parent and "launch.py" in command:
+            return pid
+    return None
+
+
+def wait_for(condition, timeout_s):
+    """Wait until `condition` returns something true, and return it."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"nothing happened within {timeout_s} s")
+
+
+@pytest.fixture
+def start(vectorize, tmp_path):
+    """Start vectorizing a raster that takes a while; returns the process once its engine works."""
+    started = []
+
+    def begin(raster, output, **parameters):
+        if "MODEL" not in parameters and "CADASTRAL_MODEL" in os.environ:
+            parameters["MODEL"] = MODEL
+        settings = [f"{name}={value}" for name, value in {"INPUT": raster, "OUTPUT": output, **parameters}.items()]
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [str(QGIS_PROCESS), "run", "cadastral:vectorizebuildings", "--", *settings],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(process)
+        engine = wait_for(lambda: engine_of(process.pid), 60)
+        wait_for(lambda: "..." in (tmp_path / "log").read_text(), 120)  # past 0 per cent: tiles are done
+        return process, engine
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def large(scene, tmp_path_factory):
+    """The scene repeated to 10 Mpx."""
+    path = tmp_path_factory.mktemp("large") / "large.tif"
+    source = gdal.Open(str(scene[0]))
+    pixels = source.ReadAsArray()
+    target = gdal.GetDriverByName("GTiff").Create(str(path), 400 * 9, 320 * 9, 3, gdal.GDT_Byte)
+    target.SetProjection(source.GetProjection())
+    target.SetGeoTransform(source.GetGeoTransform())
+    for row in range(9):
+        for column in range(9):
+            for band in range(3):
+                target.GetRasterBand(band + 1).WriteArray(pixels[band], column * 400, row * 320)
+    return path
+
+
+def test_an_engine_that_is_killed_is_reported_and_the_next_run_goes_on(start, vectorize, large, tmp_path):
+    output, job = tmp_path / "out.gpkg", tmp_path / "job"
+    process, engine = start(large, output, JOB_FOLDER=job)
+    os.kill(engine, signal.SIGKILL)
+    assert process.wait(timeout=20) != 0
+    log = (tmp_path / "log").read_text()
+    assert log.count("ERROR:") == 1
+    assert "killed (signal SIGKILL" in log
+    assert f"kept in {job}" in log
+    assert not output.exists()
+    assert any(job.iterdir())
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_engine_whose_qgis_is_gone_ends_by_itself(start, large, tmp_path, sent):
+    output = tmp_path / "out.gpkg"
+    process, engine = start(large, output)
+    process.send_signal(sent)
+    process.wait(timeout=20)
+    wait_for(lambda: engine not in processes(), 4)
+    assert not output.exists()
+
+
+def test_a_run_that_was_stopped_gives_the_same_result_as_one_that_was_not(start, vectorize, scene, large, tmp_path):
+    job = tmp_path / "job"
+    process, engine = start(large, tmp_path / "out.gpkg", JOB_FOLDER=job)
+    os.kill(engine, signal.SIGKILL)
+    process.wait(timeout=20)
+    resumed, whole = tmp_path / "resumed.gpkg", tmp_path / "whole.gpkg"
+    assert vectorize(large, resumed, JOB_FOLDER=job).returncode == 0
+    assert vectorize(large, whole).returncode == 0
+
+    def shapes(path):
+        return sorted((row["id"], geometry.ExportToWkt()) for row, geometry in read_layer(path)[1])
+
+    assert shapes(resumed) == shapes(whole)

@@ -1,0 +1,119 @@
+"""From orthophoto to building layer, through qgis_process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from osgeo import gdal, ogr
+from support import FIELDS, SAMPLE, polygon_file, read_layer
+
+
+@pytest.fixture(scope="module")
+def job(vectorize, scene, tmp_path_factory):
+    """The scene, vectorized once; ``(output, job folder)``. Later runs with that folder are quick."""
+    folder = tmp_path_factory.mktemp("job")
+    output = folder / "first.gpkg"
+    done = vectorize(scene[0], output, JOB_FOLDER=folder / "work")
+    assert done.returncode == 0, done.errors
+    return output, folder / "work"
+
+
+def test_the_sample_gives_buildings_that_match_its_truth(vectorize, qgis_process, tmp_path):
+    if not SAMPLE.exists():
+        pytest.skip("there is no bundled sample")
+    output = tmp_path / "buildings.gpkg"
+    done = vectorize(SAMPLE / "orthophoto.tif", output)
+    assert done.returncode == 0, done.errors
+    names, rows = read_layer(output)
+    assert names == FIELDS
+    assert int(done.value("BUILDINGS")) == len(rows) > 10
+    assert float(done.value("SECONDS")) > 0
+    assert len(done.value("MODEL_HASH")) == 64
+    for attributes, geometry in rows:
+        assert geometry.IsValid()
+        assert geometry.GetGeometryType() == ogr.wkbPolygon
+        assert geometry.GetArea() == pytest.approx(attributes["area_m2"], rel=0.02)
+        assert 0.0 <= attributes["score"] <= 1.0
+        assert attributes["check"] is not None
+    assert len({attributes["id"] for attributes, _ in rows}) == len(rows)
+    figures = tmp_path / "figures.json"
+    scored = qgis_process(
+        "evaluate", INPUT=output, REFERENCE=SAMPLE / "buildings.gpkg", FIGURES=figures, OUTPUT="TEMPORARY_OUTPUT"
+    )
+    assert scored.returncode == 0, scored.errors
+    assert json.loads(figures.read_text())["AP50"] > 0.4
+
+
+def test_every_parameter_and_the_model_are_in_the_geopackage(job):
+    dataset = ogr.Open(str(job[0]))
+    metadata = dataset.GetLayer(0).GetMetadata()
+    assert set(metadata) >= {"software", "date", "model", "model_hash", "parameters"}
+    parameters = json.loads(metadata["parameters"])
+    assert parameters["tolerance_m"] == 0.4
+    assert parameters["regularization"] == "right_angles"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "{folder}/out.geojson",
+        "{folder}/out.shp",
+        "{folder}/new/folder/out.gpkg",
+        "ogr:dbname='{folder}/db.gpkg' table=\"houses\" (geom)",
+        "spatialite:dbname='{folder}/db.sqlite' table=\"houses\" (geom)",
+        "TEMPORARY_OUTPUT",
+    ],
+)
+def test_the_result_goes_into_any_sink(vectorize, scene, job, tmp_path, output):
+    if "db.sqlite" in output:
+        options = ["SPATIALITE=YES", "INIT_WITH_EPSG=YES"]
+        ogr.GetDriverByName("SQLite").CreateDataSource(str(tmp_path / "db.sqlite"), options)
+    output = output.format(folder=tmp_path)
+    done = vectorize(scene[0], output, JOB_FOLDER=job[1])
+    assert done.returncode == 0, done.errors
+    expected = len(read_layer(job[0])[1])
+    assert int(done.value("BUILDINGS")) == expected
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".geojson", ".shp", ".gpkg", ".sqlite")]
+    if output == "TEMPORARY_OUTPUT":
+        assert written == []
+        return
+    (path,) = written
+    names, rows = read_layer(path, "houses" if "houses" in output else 0)
+    assert len(rows) == expected
+    assert [name[:10] for name in names if name not in ("fid", "ogc_fid")] == [name[:10] for name in FIELDS]
+
+
+def test_no_building_is_an_empty_layer_with_the_right_fields(vectorize, scene, tmp_path):
+    blank, output = tmp_path / "blank.tif", tmp_path / "out.gpkg"
+    source = gdal.Open(str(scene[0]))
+    target = gdal.GetDriverByName("GTiff").CreateCopy(str(blank), source)
+    for band in range(1, target.RasterCount + 1):
+        target.GetRasterBand(band).Fill(96)
+    del target
+    done = vectorize(blank, output)
+    assert done.returncode == 0, done.errors
+    assert done.value("BUILDINGS") == "0"
+    names, rows = read_layer(output)
+    assert names == FIELDS
+    assert rows == []
+
+
+def test_an_area_bounds_the_work(vectorize, scene, job, tmp_path):
+    _, rows = read_layer(job[0])
+    left, pixel, _, top, _, _ = gdal.Open(str(scene[0])).GetGeoTransform()
+    border, bottom = left + 200 * pixel, top - 320 * pixel
+    ring = f"{left} {top}, {border} {top}, {border} {bottom}, {left} {bottom}, {left} {top}"
+    area = polygon_file(tmp_path / "area.gpkg", [f"POLYGON(({ring}))"])
+    output = tmp_path / "out.gpkg"
+    done = vectorize(scene[0], output, AREA=area)
+    assert done.returncode == 0, done.errors
+    inside = read_layer(output)[1]
+    assert 0 < len(inside) < len(rows)
+    assert all(geometry.GetEnvelope()[0] <= border + 0.5 for _, geometry in inside)
+
+
+def test_numbers_may_be_written_as_text_and_out_of_range_is_refused(vectorize, scene, tmp_path):
+    done = vectorize(scene[0], tmp_path / "out.gpkg", SCORE_THRESHOLD="1.5")
+    assert "SCORE_THRESHOLD" in done.sentence
+    assert list(tmp_path.iterdir()) == []
