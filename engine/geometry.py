@@ -12,8 +12,10 @@ from .progress import Reporter
 from .regularise import find_frames, regularise
 from .simplify import refit_polygons
 from .topology import resolve
+from .walls.compare import compare_outlines
 from .walls.polygons import drop_small_holes
 
+_COMPARE_STEP_M = 0.3
 BLOCK = 2000
 """Polygons worked on together; bounds the memory of intermediate arrays."""
 LEAST_AREA_M2 = 0.01
@@ -43,8 +45,11 @@ def shape_outlines(
         Outlines in the same order with `regularized`, `max_shift_m`, `iou_raw` and `check` filled
         in, and the number left out.
     """
-    kept = [o for o in outlines if o.geometry.area >= min_area_m2]
-    sound = [o for o in kept if o.geometry.area >= LEAST_AREA_M2 and o.geometry.is_valid]
+    given = np.array([o.geometry for o in outlines], object)
+    areas = shapely.area(given)
+    sane = (areas >= LEAST_AREA_M2) & shapely.is_valid(given)
+    kept = [o for o, area in zip(outlines, areas) if area >= min_area_m2]
+    sound = [o for o, area, good in zip(outlines, areas, sane) if good and area >= min_area_m2]
     raw = {o.id: o.geometry for o in sound}
     shaped: list[Outline] = []
     shapes = drop_small_holes(np.array([o.geometry for o in sound], object), tolerance_m=tolerance_m)
@@ -72,9 +77,7 @@ def _measure(outlines: list[Outline], raw: dict[str, shapely.Polygon]) -> list[O
     """Fill in how far each outline is from its raw one."""
     before = np.array([raw[o.id] for o in outlines], object)
     after = np.array([o.geometry for o in outlines], object)
-    shift = shapely.hausdorff_distance(before, after)
-    overlap = shapely.area(shapely.intersection(before, after))
-    iou = overlap / (shapely.area(before) + shapely.area(after) - overlap)
+    shift, iou = compare_outlines(before, after, step_m=_COMPARE_STEP_M)
     return [
         replace(o, max_shift_m=round(float(d), 3), iou_raw=round(float(i), 4)) for o, d, i in zip(outlines, shift, iou)
     ]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .regularise import find_frames, regularise
+from .squaring import find_frames, regularise
 
 __all__ = ["find_frames", "regularise"]

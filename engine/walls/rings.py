@@ -26,7 +26,7 @@ class Rings:
         first: int64[R + 1], where each ring begins in `xy`; the last entry is N.
         step_m: float64[R], distance between samples along the ring.
         centre: complex128[R].
-        sums: float64[N + 1, 5], running sums of x, y, x*x, x*y, y*y.
+        sums: float64[5, N + 1], running sums of x, y, x*x, x*y, y*y.
     """
 
     xy: np.ndarray
@@ -47,14 +47,14 @@ class Rings:
     def piece_moments(self, ring: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, ...]:
         """Number, mean x, mean y and central second moments xx, xy, yy (sums) of pieces."""
         first, n = self.first[ring], self.count[ring]
-        total = self.sums[first + np.minimum(j, n)] - self.sums[first + i]
         wrapped = j > n
-        total += np.where(wrapped[..., None], self.sums[first + np.where(wrapped, j - n, 0)] - self.sums[first], 0)
+        total = self.sums[:, first + np.minimum(j, n)] - self.sums[:, first + i]
+        total += np.where(wrapped, self.sums[:, first + np.where(wrapped, j - n, 0)] - self.sums[:, first], 0)
         m = (j - i).astype(float)
-        mx, my = total[..., 0] / m, total[..., 1] / m
-        cxx = total[..., 2] - m * mx * mx
-        cxy = total[..., 3] - m * mx * my
-        cyy = total[..., 4] - m * my * my
+        mx, my = total[0] / m, total[1] / m
+        cxx = total[2] - m * mx * mx
+        cxy = total[3] - m * mx * my
+        cyy = total[4] - m * my * my
         return m, mx, my, cxx, cxy, cyy
 
 
@@ -82,6 +82,7 @@ def sample_rings(rings: np.ndarray, *, step_m: float) -> Rings:
     where = base[ring] + (np.arange(first[-1]) - first[ring] + 0.5) * step[ring]
     samples = np.interp(where, travelled, z.real) + 1j * np.interp(where, travelled, z.imag)
     x, y = samples.real, samples.imag
-    sums = np.zeros((len(x) + 1, 5))
-    np.cumsum(np.column_stack((x, y, x * x, x * y, y * y)), axis=0, out=sums[1:])
+    sums = np.zeros((5, len(x) + 1))
+    for total, term in zip(sums, (x, y, x * x, x * y, y * y)):
+        np.cumsum(term, out=total[1:])
     return Rings(samples, first, step, centre, sums)

@@ -88,7 +88,7 @@ def divide_rings(
 
 
 def _divide_bucket(rings, members, candidates, directions, penalties):
-    """Two passes of the open-path programme; the second starts at a corner the first one found."""
+    """The closed ring as an open path, from a corner that every division has and around to it again."""
     count = np.array([len(candidates[r]) for r in members])
     width = int(count.max())
     rows = np.arange(len(members))
@@ -101,26 +101,18 @@ def _divide_bucket(rings, members, candidates, directions, penalties):
     # The point farthest from the middle is a corner of every outline that has one.
     away = np.where(valid, np.abs(rings.xy[first + corners]), -1.0)
     origin = away.argmax(1)
-    sums = rings.sums[first + corners] - rings.sums[first]
-    whole = rings.sums[rings.first[members + 1]] - rings.sums[rings.first[members]]
-    for turn in range(1):
-        order = (column + origin[:, None]) % count[:, None]
-        lap = order < origin[:, None]
-        position = np.take_along_axis(corners, order, 1) + lap * n
-        running = np.take_along_axis(sums, order[..., None], 1) + lap[..., None] * whole[:, None]
-        # The last corner is the first one again, once around.
-        position = np.concatenate((position, position[:, :1] + n), 1)
-        running = np.concatenate((running, running[:, :1] + whole[:, None]), 1)
-        position[rows, count] = position[:, 0] + n[:, 0]
-        running[rows, count] = running[:, 0] + whole
-        chosen, kind = _best_path(
-            position, running, count, rings.step_m[members], directions[members], penalties
-        )
-        if turn == 0:
-            # Start again from the middle corner of the first solution.
-            number = chosen.sum(1)
-            middle = (np.cumsum(chosen, 1) == (number // 2 + 1)[:, None]).argmax(1)
-            origin = (origin + middle) % count
+    sums = rings.sums[:, first + corners] - rings.sums[:, first]
+    whole = rings.sums[:, rings.first[members + 1]] - rings.sums[:, rings.first[members]]
+    order = (column + origin[:, None]) % count[:, None]
+    lap = order < origin[:, None]
+    position = np.take_along_axis(corners, order, 1) + lap * n
+    running = np.take_along_axis(sums, order[None], 2) + lap * whole[..., None]
+    # The last corner is the first one again, once around.
+    position = np.concatenate((position, position[:, :1] + n), 1)
+    running = np.concatenate((running, running[..., :1] + whole[..., None]), 2)
+    position[rows, count] = position[:, 0] + n[:, 0]
+    running[:, rows, count] = running[..., 0] + whole
+    chosen, kind = _best_path(position, running, count, rings.step_m[members], directions[members], penalties)
     row, where = np.nonzero(chosen)
     return members[row], position[row, where] % n[row, 0], kind[row, where]
 
@@ -130,14 +122,14 @@ def _best_path(position, running, count, step, directions, penalties):
 
     Args:
         position: int64[B, M + 1] samples, ascending as far as `count`.
-        running: float64[B, M + 1, 5] sums of x, y, xx, xy, yy up to there.
+        running: float64[5, B, M + 1] sums of x, y, xx, xy, yy up to there.
 
     Returns:
         bool[B, M] chosen corners and int64[B, M] class of the wall that starts there.
     """
     b, m = position.shape[0], position.shape[1] - 1
     kinds = directions.shape[1] + 1
-    number, sums = position.T.astype(float), np.ascontiguousarray(running.transpose(2, 1, 0))
+    number, sums = position.T.astype(float), np.ascontiguousarray(running.transpose(0, 2, 1))
     cos, sin = np.cos(directions).T, np.sin(directions).T
     best = np.full((kinds, m + 1, b), np.inf)
     # Cost of arriving at a corner in the cheapest way, given the class of the wall that goes on.
