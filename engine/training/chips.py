@@ -61,16 +61,21 @@ def load_chips(folder: str | Path, split: str | None = None) -> list[Chip]:
         masks: dict[int, list[dict[str, Any]]] = {}
         for annotation in coco["annotations"]:
             masks.setdefault(annotation["image_id"], []).append(annotation)
-        entries = [e for e in coco["images"] if split is None or e["split"] == split]
+        entries = [e for e in coco["images"] if split is None or e.get("split") == split]
     except FileNotFoundError as error:
         raise TrainingError(
             f"{folder} is not a chip folder (annotations.json is missing)", "Make one with exporttrainingdata"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"annotations.json of {folder} is damaged ({error})", "Export the training data again"
         ) from error
-    return [_load_chip(folder, entry, masks.get(entry["id"], [])) for entry in entries]
+    try:
+        return [_load_chip(folder, entry, masks.get(entry["id"], [])) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"annotations.json of {folder} lacks {error} of an image", "Export the training data again"
+        ) from error
 
 
 def _load_chip(folder: Path, entry: dict[str, Any], annotations: list[dict[str, Any]]) -> Chip:

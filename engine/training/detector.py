@@ -18,7 +18,7 @@ from ...models.detector.mask_rcnn import ARCHITECTURES
 from ...models.device import pick_bfloat16, pick_device
 from ...models.losses import dense_loss
 from ..config import TrainDetectorConfig, require_choice
-from ..errors import TrainingError
+from ..errors import Cancelled, TrainingError
 from ..progress import Reporter
 from .augment import augment
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -113,8 +113,18 @@ class DetectorTrainer:
     # -- the run ------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
-        """Train until the budget is spent; returns the validation figures of the averaged weights."""
+        """Train until the budget is spent; returns the validation figures of the averaged weights.
+
+        Raises `Cancelled` when the user asked to stop; the checkpoint then holds everything so far.
+        """
         self.load_data()
+        try:
+            return self._train()
+        except Cancelled:
+            self.save()
+            raise
+
+    def _train(self) -> dict[str, Any]:
         last_saved = last_time = time.monotonic()
         losses: dict[str, float] = {}
         while self.fraction < 1:
@@ -122,6 +132,7 @@ class DetectorTrainer:
             for name, value in self.train_step(*self.batch(self.step)).items():
                 losses[name] = 0.95 * losses.get(name, value) + 0.05 * value
             self.step += 1
+            self.reporter.check()
             now = time.monotonic()
             self.seconds += now - last_time
             last_time = now

@@ -40,7 +40,8 @@ def detector_target(crop: Crop) -> dict[str, torch.Tensor]:
 
 
 def dense_fields(labels: np.ndarray) -> np.ndarray:
-    """float32[3, S/4, S/4]: share of building, of its 3-px rim, and of its core (what is left inside)."""
+    """float32[3, S/4, S/4]: share of building, of its rim (two pixels either side of
+    every outline), and of its core (what is left inside)."""
     building = (labels > 0).astype(np.uint8)
     values = labels.astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
