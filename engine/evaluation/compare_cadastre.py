@@ -118,26 +118,44 @@ def _check_identifiers(cadastre: Layer, reporter: Reporter) -> None:
 def find_links(pairs: Pairs, detected: Layer, cadastre: Layer, *, min_overlap: float) -> Links:
     """Polygons that belong together: enough of the smaller one is shared.
 
-    A pair with IoU of at least `CERTAIN_IOU` that is each other's best settles the matter for both, unless
-    another polygon lies mostly inside one of them: then it is a split or a merge.
+    A pair with IoU of at least `CERTAIN_IOU` that is each other's best is one building; so are, best first,
+    the pairs of a group in which several meet several. Whatever else touches such a building belongs to it
+    only if it lies mostly inside: then it is a piece of a split or a merge.
     """
     d_area, c_area = shapely.area(detected.geometries), shapely.area(cadastre.geometries)
     smaller = np.minimum(d_area[pairs.predicted], c_area[pairs.reference])
-    kept = pairs.intersection / smaller >= min_overlap
-    pairs = pairs.where(kept)
+    pairs = pairs.where(pairs.intersection / smaller >= min_overlap)
     d, c, iou = pairs.predicted, pairs.reference, pairs.iou
     best_d, best_c = np.zeros(len(detected)), np.zeros(len(cadastre))
     np.maximum.at(best_d, d, iou)
     np.maximum.at(best_c, c, iou)
     certain = (iou >= CERTAIN_IOU) & (iou == best_d[d]) & (iou == best_c[c])
-    settled_d, settled_c = np.zeros(len(detected), bool), np.zeros(len(cadastre), bool)
-    settled_d[d[certain]] = settled_c[c[certain]] = True
-    # A neighbour that only laps over a settled building is no part of it.
-    piece = (pairs.intersection / d_area[d] >= CERTAIN_IOU) & ~settled_d[d]
-    piece |= (pairs.intersection / c_area[c] >= CERTAIN_IOU) & ~settled_c[c]
-    free = ~(settled_d[d] | settled_c[c])
-    chosen = certain | free | piece
-    return Links(d[chosen], c[chosen], iou[chosen])
+
+    def choose() -> np.ndarray:
+        settled_d, settled_c = np.zeros(len(detected), bool), np.zeros(len(cadastre), bool)
+        settled_d[d[certain]] = settled_c[c[certain]] = True
+        piece = (pairs.intersection / d_area[d] >= CERTAIN_IOU) & ~settled_d[d]
+        piece |= (pairs.intersection / c_area[c] >= CERTAIN_IOU) & ~settled_c[c]
+        return certain | piece | ~(settled_d[d] | settled_c[c])
+
+    links = Links(d, c, iou)
+    chosen = choose()
+    group, d_count, c_count = _groups(links.where(chosen), len(detected), len(cadastre))
+    tangled = np.flatnonzero(chosen & (np.minimum(d_count, c_count)[group[d]] >= 2))
+    taken_d, taken_c = set(d[certain].tolist()), set(c[certain].tolist())
+    for index in tangled[np.argsort(-iou[tangled], kind="stable")].tolist():
+        if int(d[index]) not in taken_d and int(c[index]) not in taken_c:
+            certain[index] = True
+            taken_d.add(int(d[index]))
+            taken_c.add(int(c[index]))
+    return links.where(choose())
+
+
+def _groups(links: Links, n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64[n + m] group of each detection and then of each cadastral building, and how many of each it has."""
+    edges = coo_matrix((np.ones(len(links.iou), bool), (links.detected, links.cadastral + n)), shape=(n + m, n + m))
+    count, group = connected_components(edges, directed=False)
+    return group, np.bincount(group[:n], minlength=count), np.bincount(group[n:], minlength=count)
 
 
 def _find(
@@ -145,11 +163,7 @@ def _find(
 ) -> list[pd.DataFrame]:
     """Findings as tables with the columns ``status, detected, cadastral, group, order, part`` and measures."""
     n, m = len(detected), len(cadastre)
-    edges = coo_matrix((np.ones(len(links.iou), bool), (links.detected, links.cadastral + n)), shape=(n + m, n + m))
-    group = connected_components(edges, directed=False)[1]
-    groups = int(group.max()) + 1 if len(group) else 0
-    d_count = np.bincount(group[:n], minlength=groups)
-    c_count = np.bincount(group[n:], minlength=groups)
+    group, d_count, c_count = _groups(links, n, m)
     single = (d_count == 1) & (c_count == 1)
     one = links.where(single[group[links.detected]])
     several = links.where(~single[group[links.detected]])

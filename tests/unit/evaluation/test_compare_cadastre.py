@@ -150,6 +150,17 @@ def test_neighbour_that_laps_over_is_no_merge(tmp_path):
     assert counts == {"modified": 2}
 
 
+def test_terrace_divided_elsewhere_is_modified_house_by_house(tmp_path):
+    # Old party walls at 12 and 24, new ones at 7 and 17: each overlaps two, none well.
+    result = run(
+        predicted=write(tmp_path / "p.gpkg", [house(0, 0, 7), house(7, 0, 10), house(17, 0, 19)]),
+        cadastre=write(tmp_path / "c.gpkg", [house(0, 0), house(12, 0), house(24, 0)]),
+        output=str(tmp_path / "o.gpkg"),
+    )
+    counts = {status: row["findings"] for status, row in result["summary"].items() if row["findings"]}
+    assert counts == {"modified": 3}
+
+
 def test_common_shift_of_the_whole_cadastre_is_reported(tmp_path):
     houses = [house(30 * k, 0) for k in range(5)]
     result = run(
