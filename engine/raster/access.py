@@ -55,7 +55,7 @@ def open_dataset(path: str, *, overview: int | None = None) -> rasterio.DatasetR
             dataset = rasterio.open(path, **options)
     except (RasterioError, OSError, ValueError, TypeError, UnicodeError) as error:
         raise RasterError(
-            f"{_name(path)} cannot be opened as a raster ({_reason(error)})",
+            f"{_name(path)} cannot be opened as a raster ({explain(error)})",
             "Check that it opens in QGIS, or convert it to GeoTIFF",
         ) from error
     try:
@@ -103,6 +103,9 @@ def _name(path: str) -> str:
     return path if len(path) <= 200 else path[:197] + "..."
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
+def explain(error: BaseException) -> str:
+    """GDAL's own words, one line, from the bottom of a chain of exceptions."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -12,6 +12,7 @@ from rasterio.windows import Window
 
 from ..contracts import Box
 from ..errors import InvalidParameter, RasterError
+from .access import explain
 
 
 class BandReader:
@@ -66,7 +67,7 @@ class BandReader:
             if not self._skip_unreadable:
                 raise RasterError(
                     f"{self._path} cannot be read at pixels x {box[0]} to {box[2]}, y {box[1]} to {box[3]}"
-                    f" ({' '.join(str(error).split()).rstrip('.')[:200]})",
+                    f" ({explain(error)})",
                     "Check that the file is complete and its drive connected, then run again with the same job folder",
                 ) from error
             values, valid = self._read_around_damage(dataset, box)

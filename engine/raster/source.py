@@ -26,6 +26,7 @@ from .stretch import Stretch, fit_stretch
 
 _READ_PX = 4_000_000  # native pixels held at once, whatever box is asked for
 _SAMPLE_PX = 4_000_000  # native pixels looked at for the stretch
+_FINGERPRINT_PX = 1_000_000  # native pixels up to which a fingerprint looks at all of them
 
 
 class RasterSource:
@@ -181,7 +182,7 @@ class RasterSource:
             facts.append(file.stat().st_size if file.is_file() else 0)
         digest = hashlib.blake2s(repr(facts).encode(), digest_size=16)
         with self._lock, gdal_environment(self.path):
-            for box in _spread(dataset.width, dataset.height, count=8, side=32):
+            for box in self._sample(_FINGERPRINT_PX, count=5, side=64):
                 try:
                     digest.update(dataset.read(window=Window.from_slices((box[1], box[3]), (box[0], box[2]))).tobytes())
                 except (RasterioError, OSError):
@@ -191,16 +192,11 @@ class RasterSource:
     def _fit_stretch(self) -> Stretch:
         """Fit the stretch to pixels sampled all over the raster, the same ones whatever its file layout."""
         dataset = self._dataset
-        if dataset.width * dataset.height <= _SAMPLE_PX:
-            lattices = [[(0, 0, dataset.width, dataset.height)]]
-        else:
-            sizes = ((8, 256), (32, 64))  # the finer one where the first meets too little but no-data
-            lattices = [_spread(dataset.width, dataset.height, count=n, side=side) for n, side in sizes]
         sample = np.zeros((len(self.bands), 0))
-        for lattice in lattices:
-            parts = [self._reader.read(dataset, box) for box in lattice]
+        for count, side in ((8, 256), (32, 64)):  # the finer lattice where the first meets little but no-data
+            parts = [self._reader.read(dataset, box) for box in self._sample(_SAMPLE_PX, count=count, side=side)]
             flat = [v.reshape(len(v), -1) if ok is None else v[:, ok] for v, ok in parts]
-            sample = np.concatenate([sample, *flat], axis=1)
+            sample = np.concatenate(flat, axis=1)
             if sample.shape[1] > 10_000:
                 break
         if sample.shape[1] == 0:
@@ -209,6 +205,13 @@ class RasterSource:
         ranges = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in zip(stretch.low, stretch.high))
         self._notes.append(f"Values were stretched to 8 bit for the whole raster, by band: {ranges}")
         return stretch
+
+    def _sample(self, whole_px: int, *, count: int, side: int) -> list[Box]:
+        """Boxes spread over the native grid; one for all of it where that is no more than `whole_px`."""
+        width, height = self.native.width, self.native.height
+        if width * height <= whole_px:
+            return [(0, 0, width, height)]
+        return _spread(width, height, count=count, side=side)
 
     def _read_native(self, dataset: rasterio.DatasetReader, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
         """Read float32[3, H, W], 0..255, and validity (None: all valid) of a box of native pixels."""

@@ -13,12 +13,12 @@ PROGRAM = Path(__file__).with_name("bad_rasters.py")
 HANG_S = 60.0
 
 
-def read_bad_rasters(folder: Path, first: int, last: int) -> list[dict]:
+def read_bad_rasters(folder: Path, numbers: range) -> list[dict]:
     """Run the program on a range of numbers; fails naming the raster at which it crashed or hung."""
-    command = [sys.executable, PROGRAM, folder, str(first), str(last)]
+    command = [sys.executable, PROGRAM, folder, str(numbers.start), str(numbers.stop), str(numbers.step)]
     reports, current = [], "the start"
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S + 4.0 * (last - first))
+        run = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S + 8.0 * len(numbers))
     except subprocess.TimeoutExpired as error:
         lines = (error.stdout or b"").decode().splitlines()
         pytest.fail(f"hung at {lines[-1] if lines else current}")
@@ -39,17 +39,17 @@ def check(reports: list[dict]) -> None:
             assert report["outcome"].endswith(".") and "\n" not in report["outcome"]
 
 
-def test_one_damaged_raster_of_every_format(tmp_path):
-    reports = read_bad_rasters(tmp_path, 21, 42)
+def test_damaged_rasters_of_some_formats(tmp_path):
+    reports = read_bad_rasters(tmp_path, range(0, 120, 11))
     check(reports)
-    assert len(reports) == 42 and {r["kind"] for r in reports} == {"sentence", "result"}
+    assert len(reports) == 22 and {r["kind"] for r in reports} == {"sentence", "result"}
 
 
 @pytest.mark.slow
 def test_hundreds_of_damaged_rasters_end_in_a_sentence_or_a_sound_reading(tmp_path):
     reports = []
     for first in range(0, 504, 84):
-        reports += read_bad_rasters(tmp_path, first, first + 84)
+        reports += read_bad_rasters(tmp_path, range(first, first + 84))
     check(reports)
     assert len(reports) == 2 * 504
     assert sum(r["kind"] == "sentence" for r in reports) >= 300
