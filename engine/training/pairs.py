@@ -19,7 +19,7 @@ import numpy as np
 from ...models.refiners.crops import FILL, MAX_ZOOM
 from ..errors import TrainingError
 from .chips import Chip
-from .damage import bounding_box, damage_mask, mask_iou
+from .damage import blob, bounding_box, damage_mask, mask_iou
 
 BLANK = 115
 """Grey that stands for "no image here": the mean the networks subtract."""
@@ -105,23 +105,36 @@ class DamagedTruth:
             weights = self._weights
         index, label = self._entries[int(rng.choice(len(weights), p=weights / weights.sum()))]
         chip = self._chips[index]
+        # Damage is drawn in one view, then the crop is laid around the damaged mask, as in inference:
+        # a crop laid around the truth would give its place and size away.
         view = draw_view(self._boxes[index][label], chip.labels.shape, size, rng, augment=augment)
-        image, labels = view.show(view.cut(chip.image), BLANK), view.show_labels(view.cut(chip.labels))
-        truth = view.show((view.cut(chip.labels) == label) * np.uint8(255), 0)
-        labels[(labels == label) & (truth < 128)] = 0
-        labels[truth >= 128] = label
-        if not (labels == label).any():  # turned or cut away: a building of a few pixels at the border
+        labels, _ = self._look(view, chip, label)
+        if not (labels == label).any():  # a building of a few pixels, turned or cut away
             return self.draw(rng, size, augment=augment)
-        coarse = through_working_grid(damage_mask(labels, label, rng), rng)
+        damaged = damage_mask(labels, label, rng)
+        move = draw_move(bounding_box(damaged >= 128), size, rng, augment=augment)
+        view = view.moved(move, chip.labels.shape)
+        labels, truth = self._look(view, chip, label)
+        coarse = cv2.warpAffine(damaged, move, (size, size), flags=cv2.INTER_LINEAR)
+        image = view.show(view.cut(chip.image), BLANK)
         return Pair(
             image=photometric(image, rng) if augment else image,
-            coarse=coarse,
+            coarse=through_working_grid(coarse, rng),
             others=damage_neighbours(labels, label, rng),
             truth=truth,
             known=labels >= 0,
             source=chip.source,
             pixel_m=chip.pixel_m / view.zoom,
         )
+
+    @staticmethod
+    def _look(view: View, chip: Chip, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int32[size, size] and soft truth uint8[size, size] of a view, which agree."""
+        labels = view.show_labels(view.cut(chip.labels))
+        truth = view.show((view.cut(chip.labels) == label) * np.uint8(255), 0)
+        labels[(labels == label) & (truth < 128)] = 0
+        labels[truth >= 128] = label
+        return labels, truth
 
 
 class PredictedMasks:
@@ -273,6 +286,13 @@ class View:
     size: int
     zoom: float
 
+    def moved(self, move: np.ndarray, shape: tuple[int, ...]) -> View:
+        """The view after a further similarity float64[2, 3] of crop pixel indices."""
+        left, top = self.area[:2]
+        linear = move[:, :2] @ self.matrix[:, :2]
+        origin = move[:, :2] @ self.matrix[:, 2] + move[:, 2] - linear @ np.array((left, top), float)
+        return lay_view(linear, origin, shape, self.size, self.zoom * float(np.hypot(*move[:, 0])))
+
     def cut(self, array: np.ndarray) -> np.ndarray:
         """The needed area of an array of the chip, a view."""
         x_min, y_min, x_max, y_max = self.area
@@ -322,13 +342,34 @@ def draw_view(
     # Pixel i has its centre at i + 0.5: the box's middle goes to the crop's middle.
     middle = np.array([(x_min + x_max) / 2 - 0.5, (y_min + y_max) / 2 - 0.5])
     target = np.full(2, size / 2 - 0.5) + offset
-    offsets = np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5 - target
-    corners = middle + offsets @ np.linalg.inv(linear).T
+    return lay_view(linear, target - linear @ middle, shape, size, zoom)
+
+
+def lay_view(linear: np.ndarray, origin: np.ndarray, shape: tuple[int, ...], size: int, zoom: float) -> View:
+    """The view that shows chip pixel index ``p`` at crop pixel index ``linear @ p + origin``."""
+    corners = np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5 - origin
+    corners = corners @ np.linalg.inv(linear).T
     low = np.floor(corners.min(axis=0)).astype(int) - 3
     high = np.ceil(corners.max(axis=0)).astype(int) + 4
-    (left, top), (right, bottom) = low.clip(0), np.minimum(high, (shape[1], shape[0]))
-    matrix = np.column_stack((linear, target - linear @ (middle - (left, top))))
+    limit = np.array((shape[1], shape[0]))
+    (left, top), (right, bottom) = low.clip(0, limit - 1), np.minimum(high.clip(1), limit)
+    matrix = np.column_stack((linear, origin + linear @ (left, top)))
     return View((int(left), int(top), int(right), int(bottom)), matrix, size, zoom)
+
+
+def draw_move(box: tuple[int, int, int, int], size: int, rng: np.random.Generator, *, augment: bool) -> np.ndarray:
+    """The similarity, float64[2, 3], that brings a box of crop pixels to the middle at `FILL`.
+
+    With `augment` place and size vary a little.
+    """
+    x_min, y_min, x_max, y_max = box
+    scale = FILL * size / max(x_max - x_min, y_max - y_min, 0.1 * size)
+    target = np.full(2, size / 2 - 0.5)
+    if augment:
+        scale *= rng.uniform(0.85, 1.1)
+        target += rng.uniform(-0.03, 0.03, 2) * size
+    middle = np.array([(x_min + x_max) / 2 - 0.5, (y_min + y_max) / 2 - 0.5])
+    return np.column_stack((scale * np.eye(2), target - scale * middle))
 
 
 def through_working_grid(probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -342,15 +383,29 @@ def through_working_grid(probability: np.ndarray, rng: np.random.Generator) -> n
 def damage_neighbours(labels: np.ndarray, target: int, rng: np.random.Generator) -> np.ndarray:
     """uint8[H, W]: the other buildings as a detector would give them; some are missed, sometimes all."""
     others = [label for label in np.unique(labels) if label > 0 and label != target]
-    if not others or rng.random() < 0.2:
-        return np.zeros(labels.shape, np.uint8)
-    found = np.isin(labels, [label for label in others if rng.random() < 0.85])
     size = labels.shape[0]
-    blurred = cv2.GaussianBlur(found.astype(np.float32), (0, 0), size * rng.uniform(0.006, 0.03))
-    move = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-    move[:, 2] = size * rng.normal(0, 0.012, 2)
-    moved = cv2.warpAffine(blurred, move, (size, size))
-    return np.round(255 / (1 + np.exp(-rng.uniform(5, 12) * (moved - 0.5)))).astype(np.uint8) * (moved > 0.02)
+    seen = np.zeros(labels.shape, np.float32)
+    if others and rng.random() > 0.15:
+        groups = rng.integers(4, size=len(others))  # the first group is missed, mostly
+        for group in range(int(rng.random() < 0.85), 4):
+            found = np.isin(labels, [o for o, g in zip(others, groups, strict=True) if g == group])
+            for _ in range(rng.poisson(1.5)):
+                place = tuple(rng.integers(size, size=2).tolist())
+                found[blob(labels.shape, place, size * rng.uniform(0.02, 0.08), rng)] &= rng.random() < 0.3
+            move = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+            move[:, 2] = size * rng.normal(0, 0.012, 2)
+            blurred = cv2.GaussianBlur(found.astype(np.float32), (0, 0), size * rng.uniform(0.006, 0.03))
+            moved = cv2.warpAffine(blurred, move, (size, size))
+            level = rng.uniform(0.35, 0.65)
+            logits = rng.uniform(5, 12) * (moved - level)
+            np.maximum(seen, np.where(moved > 0.03, 1 / (1 + np.exp(-logits)), 0), out=seen)
+    if rng.random() < 0.12:  # a second detection of a part of this very building
+        rows, cols = np.nonzero(labels == target)
+        if len(rows):
+            index = rng.integers(len(rows))
+            part = blob(labels.shape, (cols[index], rows[index]), size * rng.uniform(0.1, 0.3), rng)
+            seen[part & (labels == target)] = rng.uniform(0.5, 1.0)
+    return np.round(255 * seen).astype(np.uint8)
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
