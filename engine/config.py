@@ -407,3 +407,31 @@ class TrainRefinerConfig(Config):
         require_range("threads", self.threads, 0, 1024)
         require_choice("device", self.device, DEVICES)
         require_choice("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class BundleConfig(Config):
+    """Trained networks to a model package with its card.
+
+    Attributes:
+        detector: checkpoint of `train-detector` (``last.pt`` or ``best.pt``).
+        output: zip to write; the card is written beside it as ``.md``.
+        refiner: checkpoint of `train-refiner`; empty for none.
+        chips: chip folders whose ``val`` split calibrates the scores and whose ``val`` and ``test``
+            splits are quoted in the card.
+        unseen: sources of another country or sensor than all training data; quoted first.
+        notes: lines for the card: sources, licences, how it was trained.
+    """
+
+    detector: str
+    output: str
+    refiner: str = ""
+    chips: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    name: str = "buildings"
+    threads: int = 0
+
+    def validate(self) -> None:
+        require_given("detector", self.detector)
+        require_given("output", self.output)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import (
+    BundleConfig,
     CompareConfig,
     Config,
     EvaluateConfig,
@@ -81,6 +82,12 @@ def _train_refiner(config: TrainRefinerConfig, reporter: Reporter) -> dict[str, 
     return train_refiner(config, reporter)
 
 
+def _bundle(config: BundleConfig, reporter: Reporter) -> dict[str, Any]:
+    from .bundle import bundle
+
+    return bundle(config, reporter)
+
+
 def _probe(config: ProbeConfig, reporter: Reporter) -> dict[str, Any]:
     from .probe import probe
 
@@ -95,5 +102,6 @@ JOBS = {
     "compare": Job(CompareConfig, _compare, "detected buildings against the existing cadastre"),
     "train-detector": Job(TrainDetectorConfig, _train_detector, "chips to a detector"),
     "train-refiner": Job(TrainRefinerConfig, _train_refiner, "chips or mask pairs to a refiner"),
+    "bundle": Job(BundleConfig, _bundle, "trained networks to a model package with its card"),
     "probe": Job(ProbeConfig, _probe, "versions and devices of the engine's environment"),
 }

@@ -132,6 +132,7 @@ def detect(
             detector = Detector(
                 package.detector(), device=device, bfloat16=bfloat16, batch_size=batch,
                 score_threshold=config.score_threshold,
+                score_exponent=float(package.manifest.get("score_exponent", 1.0)),
             )  # fmt: skip
             finished, started = 0, time.monotonic()
             for part, images, valid in read_ahead(source, todo, batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -26,14 +27,18 @@ class Detector:
         bfloat16: run convolutions in bfloat16.
         batch_size: tiles per forward pass; halved for good when memory runs out.
         score_threshold: weaker detections are dropped.
+        score_exponent: the network's scores are raised to it, so that the same threshold means the same
+            for every model package.
     """
 
     def __init__(
-        self, model: Any, *, device: torch.device, bfloat16: bool, batch_size: int, score_threshold: float
-    ) -> None:
+        self, model: Any, *, device: torch.device, bfloat16: bool, batch_size: int, score_threshold: float,
+        score_exponent: float = 1.0,
+    ) -> None:  # fmt: skip
         self.model = model.to(device, memory_format=torch.channels_last)
         self.device, self.bfloat16 = device, bfloat16
-        self.batch_size, self.score_threshold = batch_size, score_threshold
+        self.batch_size = batch_size
+        self.score_threshold, self.score_exponent = score_threshold, score_exponent
 
     def detect(
         self, tiles: Sequence[Tile], images: Sequence[np.ndarray], valid: Sequence[np.ndarray], grid: Grid,
@@ -60,7 +65,8 @@ class Detector:
                 self._shrink(error, reporter)
                 continue
             for tile, known, items in zip(tiles[part], valid[part], predictions, strict=True):
-                found.append([place(p, tile, known, grid, index) for index, p in enumerate(items)])
+                placed = (place(p, tile, known, grid, index) for index, p in enumerate(items))
+                found.append([replace(i, score=i.score**self.score_exponent) for i in placed])
         return found
 
     def _forward(self, images: Sequence[np.ndarray]) -> list[list[Prediction]]:
@@ -71,9 +77,8 @@ class Detector:
         for target, image in zip(batch, images, strict=True):
             target[:, : image.shape[1], : image.shape[2]] = image
         tensor = torch.from_numpy(batch).to(self.device)
-        predictions = predict(
-            self.model, tensor, bfloat16=self.bfloat16, score_threshold=self.score_threshold
-        )
+        raw_threshold = self.score_threshold ** (1 / self.score_exponent)
+        predictions = predict(self.model, tensor, bfloat16=self.bfloat16, score_threshold=raw_threshold)
         return [
             [q for p in items if (q := _crop(p, image.shape[1], image.shape[2])) is not None]
             for image, items in zip(images, predictions, strict=True)
