@@ -30,6 +30,7 @@ def shape_outlines(
     min_area_m2: float,
     snap_m: float = 0.3,
     reporter: Reporter,
+    keep_covered: bool = False,
 ) -> tuple[list[Outline], int]:
     """Turn raw outlines into polygons a cadastre accepts.
 
@@ -40,6 +41,8 @@ def shape_outlines(
         min_area_m2: smaller ones are left out and counted.
         snap_m: neighbours closer than this get one common wall.
         reporter: progress, log and the wish to cancel.
+        keep_covered: keep outlines that lie on others of higher priority, which then overlap, and
+            mark them; else they are left out and counted.
 
     Returns:
         Outlines in the same order with `regularized`, `max_shift_m`, `iou_raw` and `check` filled
@@ -61,14 +64,21 @@ def shape_outlines(
         said = None if frames is None else (frames[0][part], frames[1][part])
         shaped += _straighten(sound[part], shapes[part], regularization, tolerance_m, said)
     reporter.progress(0.7, "Joining neighbours")
-    clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m)
+    clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered)
     reporter.progress(0.9, "Comparing with the raw outlines")
     done = {o.id: o for o in _measure(clean, raw)}
-    everything = [done.get(o.id) or add_check(replace(o, regularized="kept"), "has no area") for o in kept]
+    covered = len(sound) - len(done)
+    if covered:
+        reporter.log(f"{covered} outlines that lie on others left out")
+    everything = [
+        done.get(o.id) or add_check(replace(o, regularized="kept"), "has no area")
+        for o in kept
+        if o.id in done or o.id not in raw
+    ]
     out = [o for o in everything if o.geometry.area >= min_area_m2]
     left_out = len(outlines) - len(out)
-    if left_out:
-        reporter.log(f"{left_out} buildings smaller than {min_area_m2:g} m2 left out")
+    if left_out > covered:
+        reporter.log(f"{left_out - covered} outlines smaller than {min_area_m2:g} m2 left out")
     reporter.progress(1.0, "Geometry done")
     return out, left_out
 

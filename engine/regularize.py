@@ -222,6 +222,7 @@ def _shape_group(
         min_area_m2=config.min_area_m2,
         snap_m=config.snap_m,
         reporter=reporter,
+        keep_covered=True,
     )
     back = transform_geometries(np.array([o.geometry for o in shaped], object), metric_wkt, crs_wkt)
     found: dict[int, list[tuple[Outline, shapely.Polygon]]] = {}

@@ -1,43 +1,113 @@
-"""Two neighbours, one wall: the later polygon takes over the wall of the earlier ones."""
+"""Two neighbours, one wall: the later polygon takes over the walls of the earlier ones."""
 
 from __future__ import annotations
 
+import numpy as np
 import shapely
 
+from .grid import GRID_M, largest_polygon
+
+_PARALLEL_SIN = np.sin(np.radians(12.0))
+_MIN_OVERLAP_M = 0.5
 _MIN_SHARE = 0.1  # of its area a polygon keeps, or it counts as covered
 
 
-def join_neighbours(
-    polygon: shapely.Polygon, rivals: list[shapely.Polygon], *, snap_m: float
-) -> tuple[shapely.Polygon | None, int]:
-    """Cut a polygon free of its rivals and close the narrow gaps to them.
+def align_walls(polygon: shapely.Polygon, rivals: list[shapely.Polygon], *, snap_m: float) -> shapely.Polygon:
+    """Move walls that run along a rival's wall onto the line of that wall.
+
+    A wall moves if it is nearly parallel to the other, faces it, and is no farther than `snap_m`
+    from it where they run side by side. Its corners slide along the neighbouring walls, so right
+    angles stay right.
 
     Args:
-        polygon: of lower priority than all `rivals`.
-        rivals: polygons that do not overlap each other.
-        snap_m: gaps up to this width are given to `polygon`.
+        polygon: the one that moves.
+        rivals: they stay as they are.
 
     Returns:
-        The polygon, or None and the index of the rival that covers most of it if next to nothing
-        is left.
+        The polygon; unchanged where nothing moves or the result would not be valid.
     """
-    taken = shapely.union_all(rivals)
-    grown = polygon
-    if snap_m > 0:
-        # A morphological closing with mitred corners fills what is narrower than the gap.
-        both = shapely.union(polygon, taken)
-        half = snap_m / 2 * 1.01
-        closed = both.buffer(half, join_style="mitre", mitre_limit=2).buffer(-half, join_style="mitre", mitre_limit=2)
-        gap = shapely.intersection(shapely.difference(closed, both), polygon.buffer(snap_m * 1.05, join_style="mitre"))
-        touching = [g for g in _polygons(gap) if g.distance(polygon) < 1e-9 and g.distance(taken) < 1e-9]
-        grown = shapely.union_all([polygon, *touching])
-    parts = _polygons(shapely.difference(grown, taken))
-    best = max(parts, key=lambda p: (p.area, p.bounds), default=None)
+    theirs = np.concatenate([_edges(r) for p in rivals for r in _oriented_rings(p)])
+    rings, moved = [], False
+    for ring in _oriented_rings(polygon):
+        mine = _edges(ring)
+        onto = _facing_walls(mine, theirs, snap_m)
+        if (onto >= 0).any():
+            ring, moved = _slide(ring, onto, theirs, snap_m), True
+        rings.append(np.column_stack((ring.real, ring.imag)))
+    if not moved or any(len(r) < 3 for r in rings):
+        return polygon
+    aligned = shapely.Polygon(rings[0], rings[1:])
+    sound = aligned.is_valid and 0.5 < aligned.area / polygon.area < 2
+    return aligned if sound else polygon
+
+
+def cut_free(
+    polygon: shapely.Polygon, rivals: list[shapely.Polygon]
+) -> tuple[shapely.Polygon | None, int]:
+    """Take away what rivals cover.
+
+    Returns:
+        The largest part that remains, or None and the index of the rival that covers most of the
+        polygon if next to nothing remains.
+    """
+    taken = shapely.union_all(rivals, grid_size=GRID_M)
+    best = largest_polygon(shapely.difference(polygon, taken, grid_size=GRID_M))
     if best is None or best.area < _MIN_SHARE * polygon.area:
-        overlaps = [shapely.intersection(polygon, r).area for r in rivals]
-        return None, overlaps.index(max(overlaps))
+        overlaps = shapely.area(shapely.intersection(polygon, rivals, grid_size=GRID_M))
+        return None, int(np.argmax(overlaps))
     return best, -1
 
 
-def _polygons(geometry: shapely.Geometry) -> list[shapely.Polygon]:
-    return [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon" and p.area > 0]
+def _oriented_rings(polygon: shapely.Polygon) -> list[np.ndarray]:
+    """Open rings as complex numbers, the inside on the left, without repeated points."""
+    oriented = shapely.orient_polygons(polygon)
+    rings = [shapely.get_coordinates(r)[:-1] @ np.array([1, 1j]) for r in shapely.get_rings(oriented)]
+    return [r[np.abs(r - np.roll(r, 1)) > 0] for r in rings]
+
+
+def _edges(ring: np.ndarray) -> np.ndarray:
+    """Start and end of every edge, complex128[E, 2]."""
+    return np.column_stack((ring, np.roll(ring, -1)))
+
+
+def _facing_walls(mine: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.ndarray:
+    """For each of my walls the index of the wall of theirs to move onto, or -1; int64[E]."""
+    start, length = theirs[:, 0], np.abs(theirs[:, 1] - theirs[:, 0])
+    along = (theirs[:, 1] - start) / length
+    # My ends in the frame of each of their walls: along it and off it.
+    a = (mine[:, :1] - start) * along.conj()
+    b = (mine[:, 1:] - start) * along.conj()
+    way = b - a
+    size = np.abs(way)
+    # With the insides on the left of both, walls that face each other run in opposite directions.
+    facing = (way.real < 0) & (np.abs(way.imag) < _PARALLEL_SIN * size)
+    low, high = np.maximum(b.real, 0.0), np.minimum(a.real, length)
+    overlap = high - low
+    slope = way.imag / np.where(facing, way.real, -1.0)
+    off_low, off_high = a.imag + slope * (low - a.real), a.imag + slope * (high - a.real)
+    near = np.maximum(np.abs(off_low), np.abs(off_high)) <= snap_m
+    enough = overlap > np.minimum(_MIN_OVERLAP_M, 0.5 * np.minimum(size, length))
+    good = facing & near & enough
+    best = np.where(good, overlap, -1.0).argmax(1)
+    return np.where(good.any(1), best, -1)
+
+
+def _slide(ring: np.ndarray, onto: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.ndarray:
+    """The ring with its walls moved onto the lines of the given walls, complex128[V]."""
+    edges = _edges(ring)
+    lines = np.where((onto >= 0)[:, None], theirs[onto][:, ::-1], edges)
+    point = lines[:, 0]
+    along = (lines[:, 1] - point) / np.abs(lines[:, 1] - point)
+    before = np.arange(len(ring)) - 1
+    p, d, q, e = point[before], along[before], point, along
+    cross = (d.conj() * e).imag
+    flat = np.abs(cross) < 2 * _PARALLEL_SIN
+    meeting = p + ((q - p).conj() * e).imag / np.where(flat, 1.0, cross) * d
+    # Where walls go on nearly straight their lines meet far away: drop the corner onto the moved one.
+    own = onto >= 0
+    foot_own = q + ((ring - q) * e.conj()).real * e
+    foot_before = p + ((ring - p) * d.conj()).real * d
+    dropped = np.where(own, foot_own, np.where(own[before], foot_before, ring))
+    out = np.where(flat | (np.abs(meeting - ring) > 3 * snap_m), dropped, meeting)
+    out = np.where(own | own[before], out, ring)
+    return out[np.abs(out - np.roll(out, 1)) > GRID_M / 2]

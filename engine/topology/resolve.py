@@ -12,10 +12,12 @@ from scipy.sparse.csgraph import connected_components
 from ..contracts import Outline
 from .cover import partition
 from .grid import GRID_M, snap_to_grid
-from .join import join_neighbours
+from .join import align_walls, cut_free
 
 
-def resolve(outlines: list[Outline], *, snap_m: float, tolerance_m: float) -> list[Outline]:
+def resolve(
+    outlines: list[Outline], *, snap_m: float, tolerance_m: float, keep_covered: bool = True
+) -> list[Outline]:
     """Make outlines a clean coverage.
 
     Of two outlines that claim the same ground the one with the higher score gets it, then the
@@ -26,27 +28,32 @@ def resolve(outlines: list[Outline], *, snap_m: float, tolerance_m: float) -> li
     Args:
         outlines: valid single polygons in a metric CRS; ids differ.
         snap_m: greatest width of a gap that is closed; 0 closes none.
-        tolerance_m: a polygon that loses more than half of its area to others is marked in `check`.
+        tolerance_m: a polygon of which others take more than a strip this wide along its whole
+            outline is marked in `check`.
+        keep_covered: whether outlines covered by others are returned.
 
     Returns:
-        Outlines in the same order, one for each: valid single polygons on a 0.01 m grid, no two
-        overlapping. An outline wholly covered by one of higher priority cannot be cut free of it:
-        it keeps its geometry and says so in `check`.
+        Outlines in the same order: valid single polygons on a 0.01 m grid, no two overlapping. An
+        outline (all but) wholly covered by one of higher priority cannot be cut free of it: it
+        keeps its geometry and says so in `check`.
     """
     if not outlines:
         return []
     shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
     checks = [o.check for o in outlines]
+    hidden = np.zeros(len(outlines), bool)
     for members in neighbourhoods(shapes, reach_m=snap_m):
         members = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
         settled, covered = _settle(shapes[members], snap_m=snap_m)
         for k, shape, by in zip(members, settled, covered):
             if by is not None:
                 checks[k] = _note(checks[k], f"lies on {outlines[members[by]].id}")
-            elif shape.area < 0.5 * shapes[k].area:
-                checks[k] = _note(checks[k], "lost more than half of its area to neighbours")
+                hidden[k] = True
+            elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
+                checks[k] = _note(checks[k], "lost ground to neighbours")
             shapes[k] = shape
-    return [replace(o, geometry=s, check=c) for o, s, c in zip(outlines, shapes, checks)]
+    chosen = np.flatnonzero(~hidden | keep_covered)
+    return [replace(outlines[k], geometry=shapes[k], check=checks[k]) for k in chosen]
 
 
 def neighbourhoods(shapes: np.ndarray, *, reach_m: float) -> list[np.ndarray]:
@@ -76,7 +83,9 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
         rivals = sorted(int(r) for r in near if r < k and covered[r] is None)
         if not rivals:
             continue
-        mine, owner = join_neighbours(claims[k], [claims[r] for r in rivals], snap_m=snap_m)
+        others = [claims[r] for r in rivals]
+        aligned = align_walls(claims[k], others, snap_m=snap_m) if snap_m > 0 else claims[k]
+        mine, owner = cut_free(aligned, others)
         if mine is None:
             covered[k] = rivals[owner]
         else:
