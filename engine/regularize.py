@@ -125,8 +125,9 @@ def write_layer(table: gpd.GeoDataFrame, output: str) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         pyogrio.write_dataframe(
-            table, temporary, layer=OUTPUT_LAYER, driver="GPKG", geometry_type=kind, promote_to_multi=kind[0] == "M"
-        )
+            table, temporary, layer=OUTPUT_LAYER, driver="GPKG", geometry_type=kind, promote_to_multi=kind[0] == "M",
+            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
+        )  # fmt: skip
         os.replace(temporary, target)
     except Exception as error:
         raise OutputError(

@@ -126,6 +126,7 @@ def write_layer(path: str, layer: str, frame: geopandas.GeoDataFrame) -> None:
             driver="GPKG",
             geometry_type="MultiPolygon" if multi else "Polygon",
             promote_to_multi=multi,
+            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
         )
         os.replace(temporary, target)
     except (OSError, pyogrio.errors.DataSourceError) as error:

@@ -42,6 +42,7 @@ def write_buildings(
         frame.to_file(
             temporary, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon", promote_to_multi=False,
             layer_metadata={key: str(value) for key, value in metadata.items()},
+            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
         )  # fmt: skip
         os.replace(temporary, target)
     except Exception as error:  # pyogrio raises its own types, GDAL's and OSError

@@ -168,4 +168,7 @@ def _write_outlines(path: Path, scene: Scene, grid: Grid) -> None:
         geometry=geometry,
         crs=grid.crs_wkt,
     )
-    frame.to_file(path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon", promote_to_multi=False)
+    frame.to_file(
+        path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon", promote_to_multi=False,
+        dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
+    )  # fmt: skip
