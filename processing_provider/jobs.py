@@ -52,8 +52,13 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
     try:
         yield folder
     except EngineError as error:
-        if isinstance(error, JobFailed) and error.kind in _REFUSED:
+        kind = error.kind if isinstance(error, JobFailed) else ""
+        if kind in _REFUSED:
             _remove(folder, given)
+        elif kind == "JobFolderError" and not given and "another job" in error.what:
+            # Its raster changed behind an unchanged name, as the sources of a VRT can.
+            _remove(folder, given)
+            raise JobFolderError("What an earlier run left does not fit any more", "Run it again") from error
         else:
             feedback.pushInfo(f"Work done so far is kept in {folder}; the same run again continues it")
         raise

@@ -8,11 +8,14 @@ from pathlib import Path
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
 from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, VectorizeConfig
+from ..plugin.about import RESOURCES
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
 from .layers import content_hash, raster_source, write_polygons
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+
+BUNDLED = RESOURCES / "models" / "bundled.zip"
 
 
 class VectorizeBuildings(CadastralAlgorithm):
@@ -114,7 +117,7 @@ class VectorizeBuildings(CadastralAlgorithm):
         config = dataclasses.replace(self.settings(parameters, context), raster=self._raster)
         area = self.parameterAsSource(parameters, "AREA", context)
         bounds = content_hash(area)
-        mark = fingerprint({**config.to_dict(), "area": bounds}, config.raster, config.model)
+        mark = fingerprint({**config.to_dict(), "area": bounds}, config.raster, config.model or str(BUNDLED))
         with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
             config = dataclasses.replace(
                 config,
