@@ -1,6 +1,6 @@
 """Polygons as pixel masks: run lengths of the pixels whose centre lies inside.
 
-All polygons of a layer are rasterised and intersected at once, as runs; no image is ever allocated, so the
+Thousands of polygons are rasterised and intersected at once, as runs; no image is ever allocated, so the
 extent of the layer does not matter.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from .overlap import Pairs, candidate_pairs, map_chunks, pairs_from_intersections
+from .overlap import Pairs, candidate_pairs, map_chunks
 
 _CHUNK = 4096
 
@@ -48,14 +48,22 @@ def rasterize(geometries: np.ndarray) -> Runs:
     Args:
         geometries: object[N] of valid polygons in pixel coordinates, outer corner of pixel 0 at (0, 0).
     """
-    table = map_chunks(lambda part: _rasterize_chunk(geometries[part], part.start), len(geometries), size=_CHUNK)
-    owner, row, start, stop = table.T
-    area = np.bincount(owner, weights=stop - start, minlength=len(geometries)).astype(np.int64)
-    return Runs(owner, row, start, stop, area)
+    chunks = map_chunks(
+        lambda part: _as_table(_rasterize_chunk(geometries[part]), part.start), len(geometries), size=_CHUNK
+    )
+    owner, row, start, stop = chunks.T
+    return Runs(owner, row, start, stop, _area(owner, start, stop, len(geometries)))
 
 
-def _rasterize_chunk(geometries: np.ndarray, first: int) -> np.ndarray:
-    """int64[K, 4]: owner, row, start, stop."""
+def _as_table(runs: Runs, first: int) -> np.ndarray:
+    return np.column_stack((runs.owner + first, runs.row, runs.start, runs.stop))
+
+
+def _area(owner: np.ndarray, start: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
+    return np.bincount(owner, weights=stop - start, minlength=count).astype(np.int64)
+
+
+def _rasterize_chunk(geometries: np.ndarray) -> Runs:
     parts, part_owner = shapely.get_parts(geometries, return_index=True)
     rings, ring_part = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
@@ -71,24 +79,32 @@ def _rasterize_chunk(geometries: np.ndarray, first: int) -> np.ndarray:
     x = x0[each] + (row + 0.5 - y0[each]) * slope[each]
     order = np.lexsort((x, row, owner[each]))
     owner, row, x = owner[each][order], row[order], np.ceil(x[order] - 0.5).astype(np.int64)
-    runs = np.column_stack((owner[::2] + first, row[::2], x[::2], x[1::2]))
-    return runs[runs[:, 3] > runs[:, 2]]
+    filled = x[1::2] > x[::2]
+    owner, row, start, stop = owner[::2][filled], row[::2][filled], x[::2][filled], x[1::2][filled]
+    return Runs(owner, row, start, stop, _area(owner, start, stop, len(geometries)))
 
 
-def mask_pairs(predicted_px: np.ndarray, reference_px: np.ndarray) -> tuple[Pairs, np.ndarray, np.ndarray]:
-    """Overlaps of the masks of two layers.
+def mask_pairs(predicted_px: np.ndarray, reference_px: np.ndarray) -> Pairs:
+    """Overlaps of the masks of two layers: all pairs with a common pixel.
+
+    Only the masks of a few thousand pairs are held at once.
 
     Args:
         predicted_px, reference_px: object[N], object[M] of polygons in pixel coordinates.
-
-    Returns:
-        Pairs with a common pixel, and the mask areas in pixels, float64[N] and float64[M].
     """
-    a, b = rasterize(predicted_px), rasterize(reference_px)
     i, j = candidate_pairs(predicted_px, reference_px)
-    common = map_chunks(lambda part: _common_pixels(a, b, i[part], j[part]), len(i), size=_CHUNK)
-    areas = a.area.astype(float), b.area.astype(float)
-    return pairs_from_intersections(i, j, common, *areas), *areas
+
+    def measure(part: slice) -> np.ndarray:
+        """float64[K, 3]: common, predicted and reference pixels."""
+        mine, p = np.unique(i[part], return_inverse=True)
+        theirs, r = np.unique(j[part], return_inverse=True)
+        a, b = _rasterize_chunk(predicted_px[mine]), _rasterize_chunk(reference_px[theirs])
+        return np.column_stack((_common_pixels(a, b, p, r), a.area[p], b.area[r]))
+
+    common, p_area, r_area = map_chunks(measure, len(i), size=_CHUNK).T
+    found = common > 0
+    iou = common[found] / (p_area + r_area - common)[found]
+    return Pairs(i[found], j[found], common[found], iou)
 
 
 def _common_pixels(a: Runs, b: Runs, i: np.ndarray, j: np.ndarray) -> np.ndarray:

@@ -343,7 +343,7 @@ def _boundaries(
 
 
 def _masks(predicted: Layer, reference: Layer, plane: Plane, grid: PixelGrid) -> dict[str, float]:
-    pairs, _, _ = mask_pairs(grid.to_pixels(predicted.geometries, plane), grid.to_pixels(reference.geometries, plane))
+    pairs = mask_pairs(grid.to_pixels(predicted.geometries, plane), grid.to_pixels(reference.geometries, plane))
     precisions = average_precisions(
         pairs,
         predicted.scores,

@@ -42,22 +42,6 @@ class Pairs:
         return Pairs(self.predicted, self.reference, self.intersection, iou)
 
 
-def pairs_from_intersections(
-    predicted: np.ndarray,
-    reference: np.ndarray,
-    intersection: np.ndarray,
-    predicted_area: np.ndarray,
-    reference_area: np.ndarray,
-) -> Pairs:
-    """Pairs of their common areas, int64[K], int64[K], float64[K], and the areas of both layers."""
-    positive = intersection > 0
-    predicted, reference, intersection = predicted[positive], reference[positive], intersection[positive]
-    order = np.lexsort((reference, predicted))
-    predicted, reference, intersection = predicted[order], reference[order], intersection[order]
-    union = predicted_area[predicted] + reference_area[reference] - intersection
-    return Pairs(predicted, reference, intersection, np.clip(intersection / union, 0.0, 1.0))
-
-
 def overlap_pairs(predicted: np.ndarray, reference: np.ndarray) -> Pairs:
     """All pairs with a common area: ``IoU = |A n B| / |A u B|`` on exact vector geometry.
 
@@ -66,15 +50,19 @@ def overlap_pairs(predicted: np.ndarray, reference: np.ndarray) -> Pairs:
     """
     i, j = candidate_pairs(predicted, reference)
     common = intersection_area(predicted[i], reference[j])
-    return pairs_from_intersections(i, j, common, shapely.area(predicted), shapely.area(reference))
+    found = common > 0
+    i, j, common = i[found], j[found], common[found]
+    union = shapely.area(predicted)[i] + shapely.area(reference)[j] - common
+    return Pairs(i, j, common, np.clip(common / union, 0.0, 1.0))
 
 
 def candidate_pairs(predicted: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64[K], int64[K]: indices of pairs whose geometries touch or overlap."""
+    """int64[K], int64[K]: indices of pairs whose geometries touch or overlap, in order."""
     if not len(predicted) or not len(reference):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     i, j = shapely.STRtree(reference).query(predicted, predicate="intersects")
-    return i.astype(np.int64), j.astype(np.int64)
+    order = np.lexsort((j, i))
+    return i[order].astype(np.int64), j[order].astype(np.int64)
 
 
 def intersection_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:

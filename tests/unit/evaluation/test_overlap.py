@@ -59,7 +59,7 @@ def test_neighbours_that_only_touch_are_no_pair():
 @pytest.mark.parametrize(("a", "b"), [([], [SQUARE]), ([SQUARE], []), ([], [])])
 def test_empty_layers_have_no_pairs(a, b):
     assert len(overlap_pairs(array(*a), array(*b))) == 0
-    assert len(mask_pairs(array(*a), array(*b))[0]) == 0
+    assert len(mask_pairs(array(*a), array(*b))) == 0
 
 
 @given(seed=st.integers(0, 10_000))
@@ -138,8 +138,9 @@ def test_polygon_between_pixel_centres_has_no_pixels():
 @settings(max_examples=10, deadline=None)
 def test_mask_pairs_count_common_pixels(seed):
     a, b = random_buildings(seed, 8), random_buildings(seed + 3, 8)
-    pairs, a_area, b_area = mask_pairs(a, b)
+    pairs = mask_pairs(a, b)
     runs_a, runs_b = rasterize(a), rasterize(b)
+    a_area, b_area = runs_a.area, runs_b.area
     found = set()
     for i, j, common, iou in zip(pairs.predicted, pairs.reference, pairs.intersection, pairs.iou, strict=True):
         mask_a, mask_b = (runs.mask(k, height=90, width=90) for runs, k in ((runs_a, i), (runs_b, j)))

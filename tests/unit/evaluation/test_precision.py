@@ -176,7 +176,8 @@ def coco_precisions(predicted, reference, scores, image=400):
 def test_equal_to_pycocotools_on_the_same_masks(seed):
     predicted, reference, scores = scene(seed)
     expected = coco_precisions(predicted, reference, scores)
-    pairs, p_area, r_area = mask_pairs(predicted, reference)
+    pairs = mask_pairs(predicted, reference)
+    p_area, r_area = rasterize(predicted).area, rasterize(reference).area
     ranges = ((0, 1e10), (0, SMALL_PX2), (SMALL_PX2, LARGE_PX2), (LARGE_PX2, 1e10))
     for size, (low, high) in enumerate(ranges):
         found = average_precisions(
