@@ -163,13 +163,13 @@ class Canvas:
             reach *= 2
         return np.clip((top - self.height - 0.2) / 0.4, 0, 1)
 
-    def lit(self) -> np.ndarray:
-        """float32[H, W, 3]: the colours under sun and sky; shadows are bluish."""
-        direct = self.light * (1 - self.shadow())
+    def lit(self, shadow: np.ndarray, at: tuple[slice, slice]) -> np.ndarray:
+        """float32[H, W, 3]: the colours under sun and sky in a part of the canvas; shadows are bluish."""
+        direct = self.light[at] * (1 - shadow[at])
         ambient = self.sun.ambient
-        sky = np.float32([0.92, 0.99, 1.12]) * ambient
-        sunlight = np.float32([1.03, 1.0, 0.95]) * (1 - ambient)
-        return self.colour * (sky + direct[..., None] * sunlight)
+        sky = np.float32([0.92, 0.99, 1.12]) * np.float32(ambient)
+        sunlight = np.float32([1.03, 1.0, 0.95]) * np.float32(1 - ambient)
+        return self.colour[at] * (sky + direct[..., None] * sunlight)
 
 
 def soft_box(u: np.ndarray, v: np.ndarray, half_u: float, half_v: float, pixel_m: float) -> np.ndarray:

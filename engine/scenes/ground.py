@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from .canvas import Canvas, Window, soft_box
@@ -9,51 +12,103 @@ from .palettes import CARS, GROUNDS, pick, vary
 from .parcels import Street, axes, cells, inset
 from .things import park_car, put_box
 
+STRIP_PX = 1_000_000
 GREEN = ("lawn", "lush", "meadow", "dry", "winter")
 
 
-def ground_colour(canvas: Canvas, window: Window, kind: str) -> np.ndarray:
-    """Colour of a ground surface, float32[H, W, 3]."""
+@dataclass(frozen=True)
+class Ground:
+    """One stretch of ground, all its random choices made.
+
+    Attributes:
+        kind: key of `palettes.GROUNDS`; first, second: float32[3], the colours it mixes.
+        offset: where its noise is cut from.
+        tufts: threshold and darkness of weeds and tufts, worn: threshold and float32[3] of worn patches,
+            weeds: threshold of green on soil, joints: direction and spacing of slabs; None for none.
+    """
+
+    kind: str
+    first: np.ndarray
+    second: np.ndarray
+    offset: tuple[int, int]
+    tufts: tuple[float, float] | None = None
+    worn: tuple[float, np.ndarray] | None = None
+    weeds: float | None = None
+    joints: tuple[float, float] | None = None
+
+    def colour(self, canvas: Canvas, window: Window) -> np.ndarray:
+        """Colour in a window, float32[H, W, 3] in 0..1."""
+        broad, patch, fine, leaf, speck, grain = (
+            canvas.noise.cut(name, window.rows, window.cols, self.offset)
+            for name in ("broad", "patch", "fine", "leaf", "speck", "grain")
+        )
+        rough = 1.0 if self.kind in GREEN or self.kind.endswith(("soil", "rubble")) else 0.45
+        mix = np.clip(0.5 + 0.28 * broad + 0.25 * patch + rough * 0.2 * fine, 0, 1)[..., None]
+        colour = self.first + mix * (self.second - self.first)
+        if self.kind == "water":
+            return colour * (1 + 0.01 * grain[..., None])
+        value = 1 + rough * (0.04 * fine + 0.05 * leaf + 0.055 * speck) + (0.02 + 0.03 * rough) * grain
+        if self.tufts:
+            amount = np.clip(leaf * 0.7 + fine * 0.6 - self.tufts[0], 0, 0.7)[..., None]
+            colour += amount * (self.first * np.float32(self.tufts[1]) - colour)
+        if self.worn:
+            amount = np.clip(patch * 0.7 + fine * 0.5 - self.worn[0], 0, 0.8)[..., None]
+            colour += amount * (self.worn[1] - colour)
+        if self.weeds is not None:
+            amount = np.clip(patch * 0.6 + leaf * 0.4 - self.weeds, 0, 0.8)[..., None]
+            colour += amount * (np.float32(GROUNDS["lush"][0]) - colour)
+        if self.joints:
+            angle, size = self.joints
+            u, v = window.frame(0, 0, angle)
+            joint = np.minimum(np.abs(np.mod(u, size) - size / 2), np.abs(np.mod(v, size) - size / 2))
+            value -= np.float32(0.10) * np.clip(1 - joint / np.float32(canvas.pixel_m), 0, 1)
+        return np.clip(colour * value[..., None], 0.01, 0.98)
+
+
+def choose_ground(canvas: Canvas, kind: str) -> Ground:
+    """A random stretch of a kind of ground."""
     rng = canvas.rng
     first, second = (vary(rng, colour, 0.07, 0.025).astype(np.float32) for colour in GROUNDS[kind])
-    if kind in GREEN:  # the season is the same for the whole scene
+    green, soil = kind in GREEN, kind.endswith("soil")
+    if green:  # the season is the same for the whole scene
         dry = np.float32(GROUNDS["dry"])
         first, second = first + canvas.drought * (dry[1] - first), second + canvas.drought * (dry[0] - second)
-    offset = canvas.offset()
-    broad, patch, fine, leaf, speck, grain = (
-        canvas.noise.cut(name, window.rows, window.cols, offset)
-        for name in ("broad", "patch", "fine", "leaf", "speck", "grain")
+    bare = np.float32(GROUNDS[str(rng.choice(["dry", "brown_soil", "grey_soil", "meadow"]))][0])
+    return Ground(
+        kind,
+        first,
+        second,
+        canvas.offset(),
+        tufts=(rng.uniform(0.6, 1.8), rng.uniform(0.45, 0.8)) if green and rng.random() < 0.7 else None,
+        worn=(rng.uniform(0.9, 1.9), bare) if green and rng.random() < 0.6 else None,
+        weeds=rng.uniform(0.5, 1.6) if soil and rng.random() < 0.6 else None,
+        joints=(rng.uniform(0, np.pi), rng.uniform(1.5, 5)) if kind in ("paving", "concrete") else None,
     )
-    rough = 1.0 if kind in GREEN or kind.endswith(("soil", "rubble")) else 0.45
-    mix = np.clip(0.5 + 0.28 * broad + 0.25 * patch + rough * 0.2 * fine, 0, 1)[..., None]
-    colour = first + mix * (second - first)
-    if kind == "water":
-        return colour * (1 + 0.01 * grain[..., None])
-    value = 1 + rough * (0.04 * fine + 0.05 * leaf + 0.055 * speck) + (0.02 + 0.03 * rough) * grain
-    if kind in GREEN and rng.random() < 0.7:  # weeds and tufts
-        tufts = np.clip(leaf * 0.7 + fine * 0.6 - rng.uniform(0.6, 1.8), 0, 0.7)[..., None]
-        colour = colour + tufts * (first * np.float32(rng.uniform(0.45, 0.8)) - colour)
-    if kind in GREEN and rng.random() < 0.6:  # worn patches of another ground
-        other = np.float32(GROUNDS[str(rng.choice(["dry", "brown_soil", "grey_soil", "meadow"]))][0])
-        bare = np.clip(patch * 0.7 + fine * 0.5 - rng.uniform(0.9, 1.9), 0, 0.8)[..., None]
-        colour = colour + bare * (other - colour)
-    if kind.endswith("soil") and rng.random() < 0.6:  # weeds
-        weeds = np.clip(patch * 0.6 + leaf * 0.4 - rng.uniform(0.5, 1.6), 0, 0.8)[..., None]
-        colour = colour + weeds * (np.float32(GROUNDS["lush"][0]) - colour)
-    if kind in ("paving", "concrete"):
-        u, v = window.frame(0, 0, rng.uniform(0, np.pi))
-        size = rng.uniform(1.5, 5)
-        joint = np.minimum(np.abs(np.mod(u, size) - size / 2), np.abs(np.mod(v, size) - size / 2))
-        value = value - 0.10 * np.clip(1 - joint / canvas.pixel_m, 0, 1)
-    return np.clip(colour * value[..., None], 0.01, 0.98)
+
+
+def ground_colour(canvas: Canvas, window: Window, kind: str) -> np.ndarray:
+    """Colour of a new stretch of ground, float32[H, W, 3]."""
+    return choose_ground(canvas, kind).colour(canvas, window)
 
 
 def cover(canvas: Canvas, ring: np.ndarray, kind: str) -> None:
     """Cover a ring, float64[N, 2] metres, with a kind of ground."""
     masked = canvas.ground_mask(ring)
-    if masked is not None:
-        window, mask = masked
-        canvas.put(window, mask, ground_colour(canvas, window, kind))
+    if masked is None:
+        return
+    ground = choose_ground(canvas, kind)
+    for window, mask in _strips(*masked):
+        canvas.put(window, mask, ground.colour(canvas, window))
+
+
+def _strips(window: Window, mask: np.ndarray) -> Iterator[tuple[Window, np.ndarray]]:
+    """A window and its mask in pieces of at most about a megapixel, to spare memory."""
+    height, width = mask.shape
+    step = max(STRIP_PX // width, 1)
+    for start in range(0, height, step):
+        part = slice(start, min(start + step, height))
+        rows = slice(window.rows.start + part.start, window.rows.start + part.stop)
+        yield Window(rows, window.cols, window.x[part], window.y[part]), mask[part]
 
 
 def footpath(canvas: Canvas, ring: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 SPARE_PX = 192
 SCALES_M = {"broad": 30.0, "patch": 7.0, "fine": 1.6, "leaf": 0.6, "speck": 0.25, "grain": 0.0}
+STEPS = 32  # a byte a pixel: the fields of a large scene would otherwise outweigh its image
 
 
 class NoiseFields:
@@ -17,12 +18,20 @@ class NoiseFields:
 
     def __init__(self, rng: np.random.Generator, width: int, height: int, pixel_m: float) -> None:
         shape = (height + SPARE_PX, width + SPARE_PX)
-        self._fields = {name: smooth_noise(rng, shape, max(scale / pixel_m, 1.0)) for name, scale in SCALES_M.items()}
+        self._fields = {
+            name: _pack(smooth_noise(rng, shape, max(scale / pixel_m, 1.0))) for name, scale in SCALES_M.items()
+        }
 
     def cut(self, name: str, rows: slice, cols: slice, offset: tuple[int, int] = (0, 0)) -> np.ndarray:
         """float32[H, W] of the named field under a window, moved by `offset` (each below `SPARE_PX`)."""
         dy, dx = offset
-        return self._fields[name][rows.start + dy : rows.stop + dy, cols.start + dx : cols.stop + dx]
+        packed = self._fields[name][rows.start + dy : rows.stop + dy, cols.start + dx : cols.stop + dx]
+        return packed * np.float32(1 / STEPS)
+
+
+def _pack(field: np.ndarray) -> np.ndarray:
+    """float32 noise to int8 steps of 1 / `STEPS`."""
+    return np.clip(np.rint(field * STEPS), -127, 127).astype(np.int8)
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: float) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 
 from ..config import STYLES, require_choice
+from ..errors import InvalidParameter
 from ..progress import Reporter
 from .blocks import Plan, use_block
 from .buildings import paint_building
@@ -21,6 +22,7 @@ from .styles import MIXES, TABLE
 from .trees import plant_groves
 
 MARGIN_M = 25.0
+LARGEST_MPX = 100  # about 6 GB of memory
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,17 @@ def generate_scene(
         width_px, height_px: size of the image; pixel_m: ground size of a pixel in metres.
         style: one of `config.STYLES`; ``mixed`` puts two or three of them side by side.
         density: share of parcels that carry a building, 0..1.
+        reporter: gets progress and may cancel.
+
+    Raises:
+        InvalidParameter: the style is unknown or the scene too large.
     """
     require_choice("style", style, STYLES)
+    if width_px * height_px > LARGEST_MPX * 1e6:
+        raise InvalidParameter(
+            f"A scene of {width_px} x {height_px} pixels is larger than {LARGEST_MPX} megapixels",
+            "Generate several smaller scenes with different seeds",
+        )
     report = (reporter or Reporter()).progress
     rng = np.random.default_rng([seed, 20])
     size_m = (width_px * pixel_m, height_px * pixel_m)
@@ -86,7 +97,7 @@ def generate_scene(
     report(0.7, "Planting trees")
     plant_groves(canvas, plan.groves, buildings)
     report(0.9, "Taking the photograph")
-    image = photograph(rng, canvas.lit(), haze=main.haze, pixel_m=pixel_m)
+    image = photograph(canvas, haze=main.haze)
     outlines = finish_outlines([b.outline for b in buildings], pixel_m, width_px, height_px)
     return Scene(image, tuple(outlines), style)
 
