@@ -65,7 +65,7 @@ def regularise(
             given.
 
     Returns:
-        Outlines in the same order. ``regularized`` is the mode, ``circle``, or ``kept`` with the
+        Outlines in the same order, `max_shift_m` filled in. ``regularized`` is the mode, ``circle``, or ``kept`` with the
         reason in ``check``; unchanged for mode ``none``.
 
     Raises:
@@ -80,17 +80,23 @@ def regularise(
     raws = np.array(raw, object)
     frames = frames if frames is not None else find_frames(raws, tolerance_m=tolerance_m)
     found, reasons = np.full(len(raws), None, object), np.full(len(raws), "", object)
+    shift = np.zeros(len(raws))
     open_ = np.arange(len(raws))
     for share in ATTEMPTS:
         said = (frames[0][open_], frames[1][open_])
         found[open_] = straighten(raws[open_], mode=mode, tolerance_m=tolerance_m, frames=said, wall_share=share)
-        reasons[open_] = _judge(raws[open_], found[open_], tolerance_m=tolerance_m, min_iou=min_iou)
+        shift[open_] = shapely.hausdorff_distance(raws[open_], found[open_])
+        reasons[open_] = _judge(
+            raws[open_], found[open_], shift[open_], tolerance_m=tolerance_m, min_iou=min_iou
+        )
         open_ = open_[reasons[open_] != ""]
         if not len(open_):
             break
     return [
-        _keep(outline, reason) if reason else replace(outline, geometry=shape, regularized=mode)
-        for outline, shape, reason in zip(outlines, found, reasons)
+        _keep(outline, reason)
+        if reason
+        else replace(outline, geometry=shape, regularized=mode, max_shift_m=round(float(distance), 3))
+        for outline, shape, distance, reason in zip(outlines, found, shift, reasons)
     ]
 
 
@@ -127,15 +133,16 @@ def straighten(
     return assemble(sampled, walls)
 
 
-def _judge(raw: np.ndarray, found: np.ndarray, *, tolerance_m: float, min_iou: float) -> list[str]:
+def _judge(
+    raw: np.ndarray, found: np.ndarray, shift: np.ndarray, *, tolerance_m: float, min_iou: float
+) -> list[str]:
     """Why each regularised outline is refused; empty where it is accepted."""
-    shift = shapely.hausdorff_distance(raw, found)
     # The area won or lost is about the mean shift, at most half of the greatest, times the length; only
     # where that is much is it worth computing.
     doubtful = 0.5 * shift * shapely.length(raw) > (1 - min_iou) * shapely.area(raw)
     iou = np.ones(len(raw))
     if doubtful.any():
-        iou[doubtful] = compare_outlines(raw[doubtful], found[doubtful], step_m=tolerance_m / 2)[1]
+        iou[doubtful] = compare_outlines(raw[doubtful], found[doubtful], step_m=tolerance_m / 2)
     reasons = []
     for shape, distance, share in zip(found, shift, iou):
         if shape is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .grid import GRID_M
 from .resolve import resolve
 
-__all__ = ["resolve"]
+__all__ = ["GRID_M", "resolve"]

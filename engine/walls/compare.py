@@ -1,4 +1,4 @@
-"""How far outlines moved: greatest distance and intersection over union, many pairs at a time."""
+"""How much two outlines have in common, many pairs at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .rings import sample_rings
 _PAIRS = 400_000  # sample-edge pairs worked on together
 
 
-def compare_outlines(before: np.ndarray, after: np.ndarray, *, step_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Compare outlines pair by pair.
+def compare_outlines(before: np.ndarray, after: np.ndarray, *, step_m: float) -> np.ndarray:
+    """Intersection over union of outlines, pair by pair.
 
     The area between two outlines that run close to each other is the distance integrated along the
     walls; that is within 0.005 of the exact IoU and several times faster than overlaying outlines of
@@ -22,9 +22,8 @@ def compare_outlines(before: np.ndarray, after: np.ndarray, *, step_m: float) ->
         step_m: distance between samples.
 
     Returns:
-        float64[P] Hausdorff distance between the outlines in metres, float64[P] IoU; NaN for None.
+        float64[P]; NaN for None.
     """
-    shift = shapely.hausdorff_distance(before, after)
     given = np.flatnonzero(~shapely.is_missing(after))
     iou = np.full(len(before), np.nan)
     first, second = shapely.area(before), shapely.area(after)
@@ -38,7 +37,7 @@ def compare_outlines(before: np.ndarray, after: np.ndarray, *, step_m: float) ->
     exact = given[~(iou[given] > 0.9)]
     overlap = shapely.area(shapely.intersection(before[exact], after[exact]))
     iou[exact] = overlap / (first[exact] + second[exact] - overlap)
-    return shift, iou
+    return iou
 
 
 def _area_between(before: np.ndarray, after: np.ndarray, step_m: float) -> np.ndarray:

@@ -54,7 +54,8 @@ def candidate_corners(rings: Rings, *, tolerance_m: float) -> list[np.ndarray]:
     flat, owner = shapely.get_coordinates(kept, include_z=True, return_index=True)
     bounds = np.searchsorted(owner, np.arange(len(rings.count) + 1))
     z = flat[:, 2].astype(np.int64)
-    return [np.sort(np.unique(z[a : b - 1])) for a, b in zip(bounds[:-1], bounds[1:])]
+    # The last vertex closes the line.
+    return [z[a : b - 1] for a, b in zip(bounds[:-1], bounds[1:])]
 
 
 def divide_rings(
@@ -130,44 +131,56 @@ def _best_path(position, running, count, step, directions, penalties):
     b, m = position.shape[0], position.shape[1] - 1
     kinds = directions.shape[1] + 1
     number, sums = position.T.astype(float), np.ascontiguousarray(running.transpose(0, 2, 1))
-    cos, sin = np.cos(directions).T, np.sin(directions).T
-    best = np.full((kinds, m + 1, b), np.inf)
+    cos, sin = np.cos(2 * directions).T.copy(), np.sin(2 * directions).T.copy()
+    # Everything is divided by the step, which turns integrals into sums over samples.
+    price = np.full(kinds, penalties.wall)
+    price[2:-1] += penalties.kinds
+    price[-1] += penalties.free
+    price = price[:, None] / step
+    change = np.zeros((kinds, kinds))
+    change[np.arange(kinds - 1), np.arange(kinds - 1)] = penalties.jog
+    change = change[:, :, None] / step
     # Cost of arriving at a corner in the cheapest way, given the class of the wall that goes on.
     ready = np.full((kinds, m + 1, b), np.inf)
     ready[:, 0] = 0.0
+    best = np.full((kinds, m + 1, b), np.inf)
     came_from = np.zeros((kinds, m + 1, b), np.int64)
     came_kind = np.zeros((kinds, m + 1, b), np.int64)
-    change = np.zeros((kinds, kinds))
-    change[np.arange(kinds - 1), np.arange(kinds - 1)] = penalties.jog
     columns = np.arange(b)
     for end in range(1, m + 1):
-        samples = np.maximum(number[end] - number[:end], 1.0)
-        x, y, xx, xy, yy = (s[end] - s[:end] for s in sums)
-        x /= samples
-        y /= samples
-        xx -= samples * x * x
-        xy -= samples * x * y
-        yy -= samples * y * y
+        share = 1.0 / np.maximum(number[end] - number[:end], 1.0)
+        x, y, xx, xy, yy = sums[:, end : end + 1] - sums[:, :end]
+        share_x = x * share
+        xx -= x * share_x
+        xy -= y * share_x
+        y *= y
+        y *= share
+        yy -= y
+        # Sum of squares across a direction t: half - lean * cos 2t - xy * sin 2t.
+        half = xx + yy
+        half *= 0.5
+        lean = xx
+        lean -= half
         for k in range(kinds):
             if k < kinds - 1:
-                cost = xx * sin[k] ** 2 - 2 * xy * (sin[k] * cos[k]) + yy * cos[k] ** 2
-                price = penalties.wall + (penalties.kinds if k >= 2 else 0.0)
+                along = lean * cos[k]
+                along += xy * sin[k]
             else:
-                cost = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
-                price = penalties.wall + penalties.free
-            np.maximum(cost, 0.0, out=cost)
-            cost *= step
+                lean *= lean
+                xy *= xy
+                along = np.sqrt(lean + xy)
+            cost = half - along
             cost += ready[k, :end]
             pick = cost.argmin(0)
-            best[k, end] = cost[pick, columns] + price
+            best[k, end] = cost[pick, columns] + price[k]
             came_from[k, end] = pick
-        for k in range(kinds):
-            onward = best[:, end] + change[k][:, None]
-            came_kind[k, end] = onward.argmin(0)
-            ready[k, end] = onward.min(0)
+        onward = best[:, None, end] + change
+        came_kind[:, end] = onward.argmin(0)
+        ready[:, end] = onward.min(0)
+    best = best[:, count, columns]
     chosen = np.zeros((b, m), bool)
     kind = np.zeros((b, m), np.int64)
-    corner, now = count.copy(), best[:, count, columns].argmin(0)
+    corner, now = count.copy(), best.argmin(0)
     while (corner > 0).any():
         active = np.flatnonzero(corner > 0)
         start = came_from[now[active], corner[active], active]
