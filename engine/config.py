@@ -258,7 +258,7 @@ class CompareConfig(Config):
         area: vector file bounding the comparison; empty for everything.
         figures: JSON file for the summary; optional.
         cadastre_id: field of the identifier kept from the cadastre; the feature id where it does not exist.
-        tolerance_m: outlines closer than this everywhere are unchanged.
+        tolerance_m: outlines closer than this along 95 % of their length are unchanged.
         shift_m: buildings of the same shape farther than this are shifted.
         min_overlap: share of the smaller polygon that two must have in common to be the same building.
         min_area_m2: smaller detections without a counterpart are not new buildings.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import geopandas
 import numpy as np
-import pyogrio
 import shapely
 
-from .errors import InvalidParameter, VectorError
+from .errors import InvalidParameter
+from .evaluation.layers import read_vectors
 from .evaluation.pictures import (
     PREDICTED_RGB,
     REFERENCE_RGB,
@@ -18,9 +17,7 @@ from .evaluation.pictures import (
 )
 
 
-def render_preview(
-    raster: str, vectors: str, output_png: str, *, reference: str = "", max_side_px: int = 1600
-) -> None:
+def render_preview(raster: str, vectors: str, output_png: str, *, reference: str = "", max_side_px: int = 1600) -> None:
     """Draw outlines over an orthophoto and write the picture as PNG, whole or not at all.
 
     The picture stays on the raster's pixel grid: rotated and south-up rasters appear as they are stored.
@@ -57,15 +54,7 @@ def render_preview(
 
 def _read_outlines(path: str, crs_wkt: str) -> np.ndarray:
     """Geometries of a layer in the raster's CRS; either side without a CRS is taken as it is."""
-    source, _, layer = path.partition("|layername=")
-    try:
-        frame = geopandas.read_file(source, layer=layer or None, columns=[], engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
-        raise VectorError(
-            f"{path} cannot be read as a vector layer ({error})", "Check the path and the file"
-        ) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise VectorError(f"{path} has no geometry", "Give a polygon layer")
+    frame, _ = read_vectors(path)
     outlines = frame.geometry
     if outlines.crs and crs_wkt and outlines.crs != crs_wkt:
         outlines = outlines.to_crs(crs_wkt)

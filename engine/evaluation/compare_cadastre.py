@@ -92,7 +92,9 @@ def compare_with_cadastre(config: CompareConfig, reporter: Reporter) -> dict[str
     frame = _to_frame(findings, detected, cadastre, plane)
     write_layer(config.output, "changes", frame)
     summary = summarize(findings)
-    figures = {f"{status}_{name}": value for status, row in summary.items() for name, value in row.items()}
+    figures: dict[str, float | None] = {
+        f"{status}_{name}": value for status, row in summary.items() for name, value in row.items()
+    }
     figures |= _common_shift(findings)
     if config.figures:
         content = {"summary": summary, "figures": figures, "parameters": config.to_dict()}
@@ -270,7 +272,7 @@ def _to_frame(findings: pd.DataFrame, detected: Layer, cadastre: Layer, plane: P
     out["cadastre_id"] = [cadastre.ids[k] if k >= 0 else None for k in c]
     fresh = ~has_c
     out.loc[fresh, "cadastre_id"] = [_new_identifier(g) for g in geometry[fresh]]
-    out["cadastre_ids"] = [",".join(cadastre.ids[k] for k in found) if found else None for found in lists]
+    out["cadastre_ids"] = [",".join(str(cadastre.ids[k]) for k in found) if found else None for found in lists]
     out["part"] = np.where(several, findings["part"], 0)
     out["detected_id"] = [detected.ids[k] if k >= 0 else None for k in d]
     out["score"] = np.where(has_d, detected.scores[np.maximum(d, 0)], np.nan) if len(detected) else np.nan

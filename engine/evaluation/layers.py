@@ -136,32 +136,53 @@ def write_layer(path: str, layer: str, frame: geopandas.GeoDataFrame) -> None:
             temporary.unlink()
 
 
-def _read(path: str, id_field: str) -> geopandas.GeoDataFrame:
-    """Read geometry, identifier and score of a layer into columns ``id`` and ``score``."""
+def read_vectors(path: str, wanted: tuple[str, ...] = ()) -> tuple[geopandas.GeoDataFrame, str]:
+    """Read geometry and some fields of a vector layer.
+
+    Args:
+        path: anything GDAL opens; ``path|layername=name`` chooses a layer, else the first with polygons is taken.
+        wanted: fields, in any case; those that do not exist are left out.
+
+    Returns:
+        The layer, fields named as in `wanted`, feature ids as index; and its name.
+
+    Raises:
+        VectorError: it cannot be read, or has no geometry.
+    """
     source, _, layer = path.partition("|layername=")
     try:
-        names = list(pyogrio.read_info(source, layer=layer or None)["fields"])
-        found = {name.lower(): name for name in reversed(names)}
-        wanted = {key: found[key.lower()] for key in (id_field, "score") if key and key.lower() in found}
-        frame = pyogrio.read_dataframe(source, layer=layer or None, columns=list(wanted.values()), fid_as_index=True)
+        found = pyogrio.list_layers(source)
+        polygonal = [name for name, kind in found if kind and "Polygon" in kind] or [name for name, kind in found]
+        name = layer or (polygonal[0] if polygonal else None)
+        fields = {field.lower(): field for field in reversed(list(pyogrio.read_info(source, layer=name)["fields"]))}
+        columns = {fields[field.lower()]: field for field in wanted if field.lower() in fields}
+        frame = pyogrio.read_dataframe(source, layer=name, columns=list(columns), fid_as_index=True)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
         raise VectorError(
             f"{path} cannot be read as a vector layer ({error})", "Check the path and the file"
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise VectorError(f"{path} has no geometry", "Give a polygon layer")
+    return frame.rename(columns=columns), layer or Path(source).stem
+
+
+def _read(path: str, id_field: str) -> geopandas.GeoDataFrame:
+    """Read geometry, identifier and score of a layer into columns ``id`` and ``score``; its name as attribute."""
+    frame, name = read_vectors(path, (id_field, "score"))
+    own = frame.index.to_series()
+    ids = frame[id_field].where(frame[id_field].notna(), own) if id_field in frame else own
+    score = pd.to_numeric(frame["score"], errors="coerce") if "score" in frame else np.nan
     geometry = frame.geometry
-    identifier = frame[wanted[id_field]] if id_field in wanted else None
-    ids = frame.index.to_series() if identifier is None else identifier.where(identifier.notna(), frame.index)
-    score = pd.to_numeric(frame[wanted["score"]], errors="coerce") if "score" in wanted else np.nan
     result = geopandas.GeoDataFrame({"id": ids.astype(str), "score": score}, geometry=geometry, crs=geometry.crs)
-    result.attrs["name"] = layer or Path(source).stem
+    result.attrs["name"] = name
     return result
 
 
 def _bounds(frame: geopandas.GeoDataFrame) -> tuple[float, float, float, float] | None:
-    bounds = frame.total_bounds if len(frame) else np.full(4, np.nan)
-    return tuple(map(float, bounds)) if np.isfinite(bounds).all() else None
+    if not len(frame) or not np.isfinite(frame.total_bounds).all():
+        return None
+    west, south, east, north = map(float, frame.total_bounds)
+    return west, south, east, north
 
 
 def _to_layer(frame: geopandas.GeoDataFrame, crs_wkt: str, area: shapely.Geometry | None, reporter: Reporter) -> Layer:

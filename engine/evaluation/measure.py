@@ -285,7 +285,7 @@ def _precisions(
     r_area: np.ndarray,
     grid: PixelGrid | None,
     size_limits_m2: tuple[float, float],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     def precisions(low: float, high: float) -> np.ndarray:
         return average_precisions(
             pairs,
@@ -296,7 +296,7 @@ def _precisions(
         )
 
     every = precisions(0.0, np.inf)
-    figures = {"AP": float(every.mean()), "AP50": float(every[0]), "AP75": float(every[5])}
+    figures: dict[str, Any] = {"AP": float(every.mean()), "AP50": float(every[0]), "AP75": float(every[5])}
     figures["IoU50_95"] = figures["AP"]
     figures["AP_by_iou"] = [float(value) for value in every]
     scale = grid.pixel_m**2 if grid else float("nan")

@@ -94,7 +94,7 @@ def draw_chips(
             box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
             near = [geometries[tree.query(shapely.box(*box))] for geometries, tree in zip(layers, trees, strict=True)]
             picture = _photo_chip(near, box, plane, grid, photo) if photo and grid else ""
-            chips.append(picture or outline_picture(*near, box, side=CHIP_PX))
+            chips.append(picture or outline_picture(near[0], near[1], box, side=CHIP_PX))
         return chips
     finally:
         if photo:

@@ -303,6 +303,13 @@ def test_named_layer_of_a_file_is_chosen(tmp_path, street):
     assert figures["predicted"] == 1
 
 
+def test_first_layer_with_polygons_is_taken(tmp_path, street):
+    points = geopandas.GeoDataFrame(geometry=[shapely.Point(X, Y)], crs="EPSG:32633")
+    points.to_file(tmp_path / "mixed.gpkg", layer="a_points")
+    geopandas.GeoDataFrame(geometry=[house(0, 0)], crs="EPSG:32633").to_file(tmp_path / "mixed.gpkg", layer="houses")
+    assert run(predicted=str(tmp_path / "mixed.gpkg"), reference=street["reference"])["figures"]["tp"] == 1
+
+
 def test_cancelling_stops_and_writes_nothing(street, tmp_path):
     listener = Listener()
     listener.cancel()
