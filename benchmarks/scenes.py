@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
         mean = sum(seconds) / len(seconds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         speed = options.size_px**2 / 1e6 / mean
-        write(f"{style:18}{mean:9.2f}{max(seconds):8.2f}{sum(buildings) / len(buildings):11.0f}{speed:8.2f}{peak:9.0f}\n")
+        count = sum(buildings) / len(buildings)
+        write(f"{style:18}{mean:9.2f}{max(seconds):8.2f}{count:11.0f}{speed:8.2f}{peak:9.0f}\n")
 
 
 if __name__ == "__main__":

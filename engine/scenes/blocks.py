@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import shapely
 
 from .buildings import Building
 from .canvas import Canvas
@@ -94,16 +93,7 @@ def _bent(buildings: list[Building], bend: Bend, block: np.ndarray) -> list[Buil
     """Touching buildings move with their block as a whole, so that walls stay common and straight."""
     centre = block.mean(axis=0, keepdims=True)
     shift = (bend(centre) - centre)[0]
-    if not shift.any():
-        return buildings
-    return [
-        replace(
-            b,
-            outline=shapely.transform(b.outline, lambda xy: xy + shift),
-            parts=tuple(replace(p, cx=p.cx + shift[0], cy=p.cy + shift[1]) for p in b.parts),
-        )
-        for b in buildings
-    ]
+    return [building.moved(*shift) for building in buildings] if shift.any() else buildings
 
 
 def _open_block(canvas: Canvas, plan: Plan, style: Style, use: str, block: np.ndarray, bent: np.ndarray) -> None:

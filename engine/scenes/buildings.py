@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -30,6 +30,14 @@ class Building:
     material: str
     colour: tuple[float, float, float] | None = None
     fittings: float = 0.6
+
+    def moved(self, dx: float, dy: float) -> Building:
+        """The same building somewhere else."""
+        return replace(
+            self,
+            outline=shapely.transform(self.outline, lambda xy: xy + (dx, dy)),
+            parts=tuple(replace(part, cx=part.cx + dx, cy=part.cy + dy) for part in self.parts),
+        )
 
 
 def paint_building(canvas: Canvas, building: Building) -> None:

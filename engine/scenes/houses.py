@@ -10,6 +10,7 @@ import shapely
 
 from .buildings import Building
 from .palettes import pick
+from .parcels import axes, ring_area
 from .roofs import Part
 from .styles import Style
 
@@ -59,6 +60,18 @@ def front_frame(ring: np.ndarray, front: np.ndarray) -> tuple[Frame, float, floa
     reach = (ring - middle[best]) @ along
     origin = middle[best] + along * (reach.min() + reach.max()) / 2
     return Frame(origin, along, inward), float(np.ptp(reach)), float(((ring - middle[best]) @ inward).max())
+
+
+def lot_frame(ring: np.ndarray, front: np.ndarray) -> tuple[Frame, float, float]:
+    """As `front_frame`, but square to the long side of the lot; the width is the mean one."""
+    frame, _, _ = front_frame(ring, front)
+    inward, _, depth, _ = axes(ring)
+    inward = inward if inward @ frame.inward > 0 else -inward
+    along = np.array([inward[1], -inward[0]])
+    start = float((ring @ inward).min())
+    middle = ring.mean(axis=0)
+    origin = middle + inward * (start - middle @ inward)
+    return Frame(origin, along, inward), ring_area(ring) / depth, depth
 
 
 def plan(rng: np.random.Generator, w: float, d: float) -> list[Rect]:
@@ -198,10 +211,17 @@ def special_house(rng: np.random.Generator, frame: Frame, w: float, d: float, ma
 
 
 def fit(make: Callable[[float], Building], land: shapely.Polygon, tries: int = 4) -> Building | None:
-    """The building of the largest of a few decreasing sizes that lies within `land`."""
+    """The building of the largest of a few decreasing sizes that lies within `land`.
+
+    Where it sticks out it is also tried in the middle of the land.
+    """
     factor = 1.0
     for _ in range(tries):
         building = make(factor)
+        if shapely.contains(land, building.outline):
+            return building
+        middle = shapely.get_coordinates(land.centroid)[0] - shapely.get_coordinates(building.outline.centroid)[0]
+        building = building.moved(*middle)
         if shapely.contains(land, building.outline):
             return building
         factor *= 0.85
@@ -266,7 +286,7 @@ def narrow_house(rng: np.random.Generator, style: Style, ring: np.ndarray, front
     land = shapely.Polygon(ring).buffer(-0.25)
     if land.is_empty or land.geom_type != "Polygon":
         return []
-    frame, width, depth = front_frame(ring, front)
+    frame, width, depth = lot_frame(ring, front)
     material = pick(rng, style.roofs)
     w, d = width - rng.uniform(0.8, 2.2), min(rng.uniform(11, 22), 0.6 * depth)
     if min(w, d) < 4:
@@ -333,8 +353,10 @@ def hall(rng: np.random.Generator, style: Style, ring: np.ndarray, front: np.nda
         rects = [(0.0, 0.0, *size)] if again.random() < 0.5 or kind in ("saw", "vault") else plan(again, *size)
         return compose(again, corner, rects, material, eave_m=eave, kind=kind, slope=slope)
 
-    main = fit(make, land, 9)
-    result = [] if main is None else [main]
+    main = fit(make, land, 7)
+    if main is None or main.outline.area < 60:
+        return []
+    result = [main]
     for _ in range(int(rng.integers(0, 3))):
         size = rng.uniform(4, 16), rng.uniform(4, 12)
         spot = frame.moved(rng.uniform(-0.45, 0.45) * width, rng.uniform(0, 0.9) * depth)

@@ -77,6 +77,15 @@ def extent(ring: np.ndarray, direction: np.ndarray) -> float:
     return max(reach) - min(reach)
 
 
+def sharpest_deg(ring: np.ndarray) -> float:
+    """The smallest inner angle of a convex ring, degrees."""
+    edges = np.concatenate([ring[1:], ring[:1]]) - ring
+    before = np.concatenate([edges[-1:], edges[:-1]])
+    size = np.hypot(*edges.T) * np.hypot(*before.T)
+    cosine = -(edges * before).sum(axis=1) / np.maximum(size, 1e-9)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).min())
+
+
 def inset(ring: np.ndarray, distance_m: float) -> np.ndarray:
     """A convex ring moved inwards by a distance (each edge parallel); empty when nothing is left."""
     centre = ring.mean(axis=0)

@@ -9,7 +9,7 @@ import shapely
 from .buildings import Building
 from .houses import FLAT, Frame, compose, front_frame, roof_kind, storeys_m
 from .palettes import ROOFS, pick, vary
-from .parcels import Parcel, cells, cut, inset, ring_area, trim
+from .parcels import Parcel, cells, cut, inset, ring_area, sharpest_deg, trim
 from .roofs import Part
 from .styles import Style
 
@@ -136,7 +136,7 @@ def town(rng: np.random.Generator, style: Style, block: np.ndarray, density: flo
         for _ in range(int(rng.choice([0, 1, 2], p=[0.45, 0.35, 0.2]))):  # a yard along some sides
             i = int(rng.integers(len(ring)))
             ring = _trim(ring, i, rng.uniform(0.8, 3.5))
-        if ring_area(ring) < 12:
+        if ring_area(ring) < 12 or sharpest_deg(ring) < 52:
             continue
         if rng.random() < 0.25:
             ring = inset(ring, rng.uniform(0.2, 1.0))
@@ -184,7 +184,7 @@ def shacks(rng: np.random.Generator, style: Style, block: np.ndarray, density: f
             ring = inset(ring, rng.choice([0.08, 0.2, 0.45, 0.9], p=[0.35, 0.35, 0.2, 0.1]))
         if rng.random() < 0.3 and len(ring) >= 3:
             ring = _trim(ring, int(rng.integers(len(ring))), rng.uniform(0.3, 1.5))
-        if ring_area(ring) < 5:
+        if ring_area(ring) < 5 or sharpest_deg(ring) < 48:
             continue
         material = pick(rng, style.roofs)
         kind, slope = roof_kind(rng, material)
