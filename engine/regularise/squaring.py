@@ -12,6 +12,7 @@ from ..errors import InvalidParameter
 from ..walls.compare import compare_outlines
 from ..walls.polygons import assemble, fit_walls, sample_polygons
 from ..walls.segmentation import Penalties
+from .arcs import round_off
 from .directions import estimate_frames, share_frames
 
 QUARTER = np.pi / 2
@@ -80,11 +81,12 @@ def regularise(
     raws = np.array(raw, object)
     frames = frames if frames is not None else find_frames(raws, tolerance_m=tolerance_m)
     found, reasons = np.full(len(raws), None, object), np.full(len(raws), "", object)
-    shift = np.zeros(len(raws))
+    shift, circle = np.zeros(len(raws)), np.zeros(len(raws), bool)
     open_ = np.arange(len(raws))
     for share in ATTEMPTS:
         said = (frames[0][open_], frames[1][open_])
-        found[open_] = straighten(raws[open_], mode=mode, tolerance_m=tolerance_m, frames=said, wall_share=share)
+        straight = straighten(raws[open_], mode=mode, tolerance_m=tolerance_m, frames=said, wall_share=share)
+        found[open_], circle[open_] = round_off(raws[open_], straight, tolerance_m=tolerance_m)
         shift[open_] = shapely.hausdorff_distance(raws[open_], found[open_])
         reasons[open_] = _judge(
             raws[open_], found[open_], shift[open_], tolerance_m=tolerance_m, min_iou=min_iou
@@ -95,8 +97,10 @@ def regularise(
     return [
         _keep(outline, reason)
         if reason
-        else replace(outline, geometry=shape, regularized=mode, max_shift_m=round(float(distance), 3))
-        for outline, shape, distance, reason in zip(outlines, found, shift, reasons)
+        else replace(
+            outline, geometry=shape, regularized="circle" if full else mode, max_shift_m=round(float(distance), 3)
+        )
+        for outline, shape, full, distance, reason in zip(outlines, found, circle, shift, reasons)
     ]
 
 

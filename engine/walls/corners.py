@@ -7,18 +7,21 @@ import numpy as np
 from .fits import FREE, Lines, Pieces, fit_lines
 from .rings import Rings
 
-_PARALLEL_SIN = np.sin(np.radians(12.0))
+PARALLEL_DEG = 12.0
+_PARALLEL_SIN = np.sin(np.radians(PARALLEL_DEG))
 _ROUNDS = 3
 
 
 def settle_corners(
-    rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: float, reach_m: float, min_wall_m: float
+    rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: float, reach_m: float, min_wall_m: float, min_jog_m: float, kink_m: float
 ) -> tuple[Pieces, np.ndarray, np.ndarray]:
     """Fit lines, intersect neighbours, move corners to the intersections, and fit again.
 
     Args:
         reach_m: greatest distance of a vertex from the corner it replaces.
         min_wall_m: shorter walls are taken out, if the shape allows.
+        min_jog_m: a wall that goes on in its class with a smaller offset is one wall.
+        kink_m: walls that go on nearly straight with a smaller offset meet in one vertex.
 
     Returns:
         The pieces that remain, and the vertices of all rings: int64[V] ring and complex128[V]
@@ -31,13 +34,13 @@ def settle_corners(
         pieces = _move_starts(rings, pieces, vertex, distance, reach_m)
         lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
         vertex, _ = intersect_neighbours(rings, pieces, lines)
-        keep = _worth_keeping(pieces, lines, vertex, min_wall_m)
+        keep = _worth_keeping(pieces, lines, vertex, min_wall_m) & _apart(pieces, lines, min_jog_m)
         if keep.all():
             break
         pieces = Pieces(pieces.ring[keep], pieces.start[keep], pieces.kind[keep])
     pieces = merge_alike(pieces)
     lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
-    return (pieces, *place_vertices(rings, pieces, lines, reach_m))
+    return (pieces, *place_vertices(rings, pieces, lines, reach_m, kink_m))
 
 
 def merge_alike(pieces: Pieces) -> Pieces:
@@ -103,7 +106,14 @@ def _worth_keeping(pieces, lines, vertex, min_wall_m):
     return ~first
 
 
-def place_vertices(rings, pieces, lines, reach_m):
+def _apart(pieces, lines, min_jog_m):
+    """Which pieces are a wall of their own: not of the class, and on the line, of the one before."""
+    before, _ = pieces.neighbours()
+    offset = np.abs(((lines.point - lines.point[before]) * lines.along.conj()).imag)
+    return ~((pieces.kind == pieces.kind[before]) & (pieces.kind != FREE) & (offset < min_jog_m))
+
+
+def place_vertices(rings, pieces, lines, reach_m, kink_m):
     """Final vertices: intersections where they are near, else both ends of the lines at the corner."""
     before, _ = pieces.neighbours()
     vertex, distance = intersect_neighbours(rings, pieces, lines)
@@ -112,7 +122,7 @@ def place_vertices(rings, pieces, lines, reach_m):
     onto_before = project(corner, lines.point[before], lines.along[before])
     onto_this = project(corner, lines.point, lines.along)
     # Two vertices make a short connecting wall where a line goes on with an offset.
-    same = ~good & (np.abs(onto_before - onto_this) < 0.25 * reach_m)
+    same = ~good & (np.abs(onto_before - onto_this) < kink_m)
     first = np.where(good, vertex, np.where(same, (onto_before + onto_this) / 2, onto_before))
     two = ~good & ~same
     ring = np.repeat(pieces.ring, 1 + two)

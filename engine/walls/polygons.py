@@ -18,6 +18,8 @@ TRIM = 1 / 3
 CANDIDATES = 0.3
 REACH = 3.0
 MIN_WALL = 0.5
+MIN_JOG = 0.25
+KINK = 0.75
 POOL_RAD = np.radians(3.0)
 """Walls within this of the frame take part in its refinement."""
 
@@ -92,7 +94,13 @@ def fit_walls(
     """
     rings, owner, scale = sampled.rings, sampled.owner, sampled.tolerance_m
     candidates = sampled.candidates
-    fit = {"trim_m": TRIM * scale, "reach_m": REACH * scale, "min_wall_m": MIN_WALL * scale}
+    fit = {
+        "trim_m": TRIM * scale,
+        "reach_m": REACH * scale,
+        "min_wall_m": MIN_WALL * scale,
+        "min_jog_m": MIN_JOG * scale,
+        "kink_m": KINK * scale,
+    }
     first_guess = frame
     for last in (False, True):
         directions = (frame[:, None] + turns)[owner]
