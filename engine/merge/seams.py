@@ -21,6 +21,7 @@ import shapely
 
 from ..contracts import Box, Grid, Instance, Tile
 
+_TOUCH_PX = 2  # a mask this close to a border touches it
 _SWALLOW = 0.8
 """A building takes in better ones nested in it (panels of a hall) if its score is at least this share
 of theirs; a blob around a sure house, with a poor score, gives way to it."""
@@ -34,7 +35,7 @@ def merge_instances(
     same_share: float = 0.5,
     nested_share: float = 0.8,
     agree_iou: float = 0.5,
-    margin_px: int = 2,
+    near_px: int = 8,
 ) -> list[Instance]:
     """Merge what all tiles saw into whole buildings.
 
@@ -46,7 +47,8 @@ def merge_instances(
         same_share: a sighting is a duplicate if better ones cover at least this share of it.
         nested_share: a sighting with this share of it inside a larger one is nested in it.
         agree_iou: pieces are fused if their masks in the common strip of both windows have this IoU.
-        margin_px: a mask this close to its window's border counts as cut; networks shy away from borders.
+        near_px: a mask this close to its window's border may be a piece, and the network's word this close to
+            a border is not asked for: it shies away from borders.
 
     Returns:
         One instance per building, sorted by id. Ids are digests of box and mask: the same building has
@@ -54,12 +56,12 @@ def merge_instances(
         may still overlap.
     """
     windows = {(tile.row, tile.col): tile for tile in tiles}
-    seen = [_Sighting(instance, windows[instance.tile], grid, margin_px) for instance in instances]
+    seen = [_Sighting(instance, windows[instance.tile], grid, near_px) for instance in instances]
     seen = sorted((s for s in seen if s.area), key=lambda s: s.key)
     seen = _drop_explained(seen, same_share)
-    seen = _fuse_pieces(seen, agree_iou)
+    seen = _fuse_pieces(seen, agree_iou, near_px)
     seen = _keep_best(sorted(seen, key=lambda s: s.priority), same_share, nested_share)
-    merged = [replace(s.instance, id=s.name, cut=s.cut) for s in seen]
+    merged = [replace(s.instance, id=s.name, cut=s.cut_off) for s in seen]
     return sorted(merged, key=lambda instance: instance.id)
 
 
@@ -76,19 +78,35 @@ class _Sighting:
     Attributes:
         box: the extent of the mask, which may be less than the instance's box.
         window: the padded window it was seen in.
-        cut: a part of it lies outside every window it was seen in.
+        open_sides: sides of the window, not the grid's, that it comes near.
+        cut: a part of it may lie outside the window.
+        cut_sides, cut_off: the sides that it touches; a part of it lies outside, and no other piece shows it.
         owned: its centre lies in the core of its tile.
         key: a total order by content.
     """
 
-    __slots__ = ("area", "box", "cut", "instance", "key", "name", "open_sides", "owned", "window")
+    __slots__ = (
+        "area",
+        "box",
+        "cut",
+        "cut_off",
+        "cut_sides",
+        "instance",
+        "key",
+        "name",
+        "open_sides",
+        "owned",
+        "window",
+    )
 
-    def __init__(self, instance: Instance, tile: Tile, grid: Grid, margin: int) -> None:
+    def __init__(self, instance: Instance, tile: Tile, grid: Grid, near: int) -> None:
         self.instance = instance
         self.measure()
         self.window = tile.padded
-        self.open_sides = _open_sides(self.box, tile.padded, grid, margin)
+        self.open_sides = _open_sides(self.box, tile.padded, grid, near)
         self.cut = instance.cut or bool(self.open_sides)
+        self.cut_sides = _open_sides(self.box, tile.padded, grid, _TOUCH_PX)
+        self.cut_off = instance.cut or bool(self.cut_sides)
         self.owned = _holds_center(tile.core, self.box)
         content = hashlib.blake2s(instance.probability.tobytes(), digest_size=8).digest()
         self.key = (self.name, instance.tile, instance.score, content)
@@ -121,7 +139,7 @@ def _drop_explained(seen: list[_Sighting], same_share: float) -> list[_Sighting]
     return [s for s, area in zip(seen, covered, strict=True) if not (s.cut and area >= same_share * s.area)]
 
 
-def _fuse_pieces(seen: list[_Sighting], agree_iou: float) -> list[_Sighting]:
+def _fuse_pieces(seen: list[_Sighting], agree_iou: float, near: int) -> list[_Sighting]:
     """Fuse cut sightings of one building from different tiles."""
     leader = list(range(len(seen)))
 
@@ -132,7 +150,7 @@ def _fuse_pieces(seen: list[_Sighting], agree_iou: float) -> list[_Sighting]:
         return i
 
     for i, j in _neighbours(seen):
-        if seen[i].cut and seen[j].cut and _agree(seen[i], seen[j], agree_iou):
+        if seen[i].cut and seen[j].cut and _agree(seen[i], seen[j], agree_iou, near):
             a, b = sorted((find(i), find(j)))
             leader[b] = a
     groups: dict[int, list[_Sighting]] = {}
@@ -141,12 +159,14 @@ def _fuse_pieces(seen: list[_Sighting], agree_iou: float) -> list[_Sighting]:
     return [group[0] if len(group) == 1 else _fuse(group) for group in groups.values()]
 
 
-def _agree(a: _Sighting, b: _Sighting, agree_iou: float) -> bool:
-    """Whether two cut sightings look the same in the strip that both windows show."""
+def _agree(a: _Sighting, b: _Sighting, agree_iou: float, near: int) -> bool:
+    """Whether two cut sightings look the same in the strip that both windows show well."""
     strip = _intersect(a.window, b.window)
     if strip is None or a.window == b.window:
         return False
-    common = _common_area(a, b)
+    x, y = (near if strip[s + 2] - strip[s] > 4 * near else 0 for s in (0, 1))
+    strip = (strip[0] + x, strip[1] + y, strip[2] - x, strip[3] - y)
+    common = _common_area(a, b, strip)
     union = _area_within(a, strip) + _area_within(b, strip) - common
     return common > 0 and common >= agree_iou * union
 
@@ -170,7 +190,8 @@ def _fuse(pieces: list[_Sighting]) -> _Sighting:
         edge=any(piece.instance.edge for piece in pieces),
     )
     fused.measure()
-    fused.cut = any(not _is_continued(piece, side, pieces) for piece in pieces for side in piece.open_sides)
+    fused.cut_off = any(not _is_continued(piece, side, pieces) for piece in pieces for side in piece.cut_sides)
+    fused.cut = fused.cut_off
     fused.owned = True  # no tile saw more of it
     fused.key = (fused.name, *largest.key[1:])
     return fused
