@@ -9,7 +9,7 @@ import shapely
 
 from .canvas import Canvas, Window, soft_box, soft_disc
 from .coverage import rings_of
-from .palettes import ROOFS, pick, vary
+from .palettes import ROOFS, pick, rgb, vary
 from .roofs import Part, Surface, edge_distance, part_surface, skirt_surface
 from .surfaces import roof_colour
 
@@ -125,7 +125,7 @@ def _parapet(canvas, building, distance, colour, height) -> tuple[np.ndarray, np
         trim = vary(rng, pick(rng, ROOFS["tin_painted"]))
     dark = np.clip((2.2 * width - distance) / canvas.pixel_m + 0.5, 0, 1) - band  # dirt along the wall
     colour = colour * (1 - 0.15 * np.clip(dark, 0, 1))[..., None]
-    colour = colour + band[..., None] * (np.float32(np.clip(trim, 0, 0.97)) - colour)
+    colour = colour + band[..., None] * (rgb(np.clip(trim, 0, 0.97)) - colour)
     return colour, height + band * np.float32(rng.uniform(0.2, 1.0))
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from .canvas import Canvas
+from .palettes import rgb
 
 STRIP_PX = 1024  # a multiple of the 16 pixels of a JPEG block with halved colour
 HALO_PX = 8
@@ -88,8 +89,8 @@ def _strips(height: int) -> Iterator[tuple[slice, slice]]:
 def _expose(camera: Camera, light: np.ndarray) -> np.ndarray:
     """Exposure, haze, white balance, tone curve and optics; float32[H, W, 3], about 0..1."""
     image = light * np.float32(camera.gain * (1 - camera.veil))
-    image += np.float32([0.66, 0.72, 0.78]) * np.float32(camera.veil)
-    image *= np.float32(camera.cast)
+    image += rgb([0.66, 0.72, 0.78]) * np.float32(camera.veil)
+    image *= rgb(camera.cast)
     grey = image.mean(axis=2, keepdims=True)
     image = grey + np.float32(camera.saturation) * (image - grey)
     np.clip(image, 0, 1, out=image)
@@ -106,4 +107,4 @@ def _compress(camera: Camera, image: np.ndarray) -> np.ndarray:
     if not camera.quality:
         return image
     _, packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
-    return cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))[..., ::-1]

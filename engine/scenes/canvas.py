@@ -9,6 +9,7 @@ import numpy as np
 
 from .coverage import polygon_coverage
 from .noise import SPARE_PX, NoiseFields
+from .palettes import rgb
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Canvas:
         top, reach, highest = self.height.copy(), 1.0, float(self.height.max())
         width, height = self.size_px
         while reach * drop < highest and reach < max(width, height):
-            shift = np.float32([[1, 0, reach * dx], [0, 1, reach * dy]])
+            shift = np.array([[1, 0, reach * dx], [0, 1, reach * dy]])
             moved = cv2.warpAffine(
                 top,
                 shift,
@@ -167,8 +168,8 @@ class Canvas:
         """float32[H, W, 3]: the colours under sun and sky in a part of the canvas; shadows are bluish."""
         direct = self.light[at] * (1 - shadow[at])
         ambient = self.sun.ambient
-        sky = np.float32([0.92, 0.99, 1.12]) * np.float32(ambient)
-        sunlight = np.float32([1.03, 1.0, 0.95]) * np.float32(1 - ambient)
+        sky = rgb([0.92, 0.99, 1.12]) * np.float32(ambient)
+        sunlight = rgb([1.03, 1.0, 0.95]) * np.float32(1 - ambient)
         return self.colour[at] * (sky + direct[..., None] * sunlight)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import Canvas, Window, soft_box
-from .palettes import CARS, GROUNDS, pick, vary
+from .palettes import CARS, GROUNDS, pick, rgb, vary
 from .parcels import Street, axes, cells, inset
 from .things import park_car, put_box
 
@@ -56,7 +56,7 @@ class Ground:
             colour += amount * (self.worn[1] - colour)
         if self.weeds is not None:
             amount = np.clip(patch * 0.6 + leaf * 0.4 - self.weeds, 0, 0.8)[..., None]
-            colour += amount * (np.float32(GROUNDS["lush"][0]) - colour)
+            colour += amount * (rgb(GROUNDS["lush"][0]) - colour)
         if self.joints:
             angle, size = self.joints
             u, v = window.frame(0, 0, angle)
@@ -71,9 +71,9 @@ def choose_ground(canvas: Canvas, kind: str) -> Ground:
     first, second = (vary(rng, colour, 0.07, 0.025).astype(np.float32) for colour in GROUNDS[kind])
     green, soil = kind in GREEN, kind.endswith("soil")
     if green:  # the season is the same for the whole scene
-        dry = np.float32(GROUNDS["dry"])
+        dry = rgb(GROUNDS["dry"])
         first, second = first + canvas.drought * (dry[1] - first), second + canvas.drought * (dry[0] - second)
-    bare = np.float32(GROUNDS[str(rng.choice(["dry", "brown_soil", "grey_soil", "meadow"]))][0])
+    bare = rgb(GROUNDS[str(rng.choice(["dry", "brown_soil", "grey_soil", "meadow"]))][0])
     return Ground(
         kind,
         first,
@@ -156,7 +156,7 @@ def mark_street(canvas: Canvas, street: Street, line: np.ndarray, busy: float) -
         aside = rng.choice([-1, 1]) * street.width_m * rng.choice([0.22, 0.36])
         spot, angle = point(rng.uniform(0, at[-1]), aside)
         size = rng.uniform(7, 12.5) if rng.random() < 0.06 else 0.0
-        park_car(canvas, *spot, angle + rng.normal(0, 0.04), size)
+        park_car(canvas, spot, angle + rng.normal(0, 0.04), size)
 
 
 def furrow(canvas: Canvas, ring: np.ndarray) -> None:
@@ -177,7 +177,7 @@ def furrow(canvas: Canvas, ring: np.ndarray) -> None:
             bend = 0.25 * canvas.noise.cut("patch", window.rows, window.cols)
             wave = np.sin((v + bend) * np.float32(2 * np.pi / period))
             shown = np.clip(1.6 - 3 * canvas.pixel_m / period, 0, 1)
-            crop = np.float32(GROUNDS[str(rng.choice(["lush", "brown_soil", "dry"]))][0])
+            crop = rgb(GROUNDS[str(rng.choice(["lush", "brown_soil", "dry"]))][0])
             rows = (np.clip(0.5 + 0.9 * wave, 0, 1) * shown * rng.uniform(0.15, 0.7))[..., None]
             colour = colour + rows * (crop - colour)
         canvas.put(window, mask, colour)
@@ -202,9 +202,9 @@ def parking(canvas: Canvas, ring: np.ndarray, full: float) -> None:
             if not _inside(inner, spot):
                 continue
             if marked:
-                put_box(canvas, *(spot + 1.3 * along), angle, (0.06, 2.4), white, 0.0)
+                put_box(canvas, spot + 1.3 * along, angle, (0.06, 2.4), white, 0.0)
             if rng.random() < taken:
-                park_car(canvas, *spot, angle + np.pi / 2 + rng.normal(0, 0.04))
+                park_car(canvas, spot, angle + np.pi / 2 + rng.normal(0, 0.04))
 
 
 def court(canvas: Canvas, ring: np.ndarray) -> None:
@@ -220,7 +220,7 @@ def court(canvas: Canvas, ring: np.ndarray) -> None:
     window = canvas.window(ring)
     if window is None or min(half) < 3:
         return
-    u, v = window.frame(*centre, angle)
+    u, v = window.frame(float(centre[0]), float(centre[1]), angle)
     fine = canvas.noise.cut("fine", window.rows, window.cols, canvas.offset())
     colour = np.clip(surface * (1 + 0.04 * fine[..., None]), 0, 1)
     canvas.put(window, soft_box(u, v, *half, canvas.pixel_m), colour)
@@ -244,10 +244,17 @@ def bare(canvas: Canvas, ring: np.ndarray) -> None:
         if not _inside(ring, spot):
             continue
         if rng.random() < 0.3:
-            park_car(canvas, *spot, rng.uniform(0, 3), rng.choice([0.0, 7.0]))
+            park_car(canvas, spot, rng.uniform(0, 3), float(rng.choice([0.0, 7.0])))
         else:
             shade = vary(rng, pick(rng, CARS) if rng.random() < 0.3 else (0.55, 0.52, 0.48), 0.2)
-            put_box(canvas, *spot, rng.uniform(0, 3), tuple(rng.uniform(0.3, 2.2, 2)), shade, rng.uniform(0.1, 0.8))
+            put_box(
+                canvas,
+                spot,
+                rng.uniform(0, 3),
+                (rng.uniform(0.3, 2.2), rng.uniform(0.3, 2.2)),
+                shade,
+                rng.uniform(0.1, 0.8),
+            )
 
 
 def _inside(ring: np.ndarray, point: np.ndarray) -> bool:

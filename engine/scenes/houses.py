@@ -35,6 +35,10 @@ class Frame:
         """Local float64[N, 2] to scene metres."""
         return self.origin + xy[:, :1] * self.along + xy[:, 1:] * self.inward
 
+    def spot(self, x: float, y: float) -> np.ndarray:
+        """One local point in scene metres, float64[2]."""
+        return self.origin + x * self.along + y * self.inward
+
     def turned(self, angle: float) -> Frame:
         """The frame turned about its origin."""
         c, s = np.cos(angle), np.sin(angle)
@@ -43,7 +47,7 @@ class Frame:
 
     def moved(self, x: float, y: float) -> Frame:
         """The frame with its origin at a local point."""
-        return Frame(self.to_map(np.array([[x, y]]))[0], self.along, self.inward)
+        return Frame(self.spot(x, y), self.along, self.inward)
 
 
 def front_frame(ring: np.ndarray, front: np.ndarray) -> tuple[Frame, float, float]:
@@ -80,6 +84,7 @@ def plan(rng: np.random.Generator, w: float, d: float) -> list[Rect]:
         ["rect", "L", "T", "U", "Z", "cross", "porch", "court"], p=[0.34, 0.20, 0.13, 0.05, 0.10, 0.03, 0.13, 0.02]
     )
     a, b = rng.uniform(0.38, 0.62, 2)
+    rects: list[Rect]
     if kind == "court" and min(w, d) > 13:
         k = rng.uniform(0.28, 0.34)
         return [(0, 0, w, k * d), (0, d - k * d, w, d), (0, 0, k * w, d), (w - k * w, 0, w, d)]
@@ -105,7 +110,7 @@ def plan(rng: np.random.Generator, w: float, d: float) -> list[Rect]:
         rects = [(w - x1, y0, w - x0, y1) for x0, y0, x1, y1 in rects]
     if rng.random() < 0.5:
         rects = [(x0, d - y1, x1, d - y0) for x0, y0, x1, y1 in rects]
-    return rects
+    return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in rects]
 
 
 def roof_kind(rng: np.random.Generator, material: str) -> tuple[str, float]:
@@ -142,7 +147,7 @@ def compose(
     parts, boxes = [], []
     for index, (x0, y0, x1, y1) in enumerate(rects):
         w, d = x1 - x0, y1 - y0
-        centre = frame.to_map(np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))[0]
+        centre = frame.spot((x0 + x1) / 2, (y0 + y1) / 2)
         wide = w >= d
         if rng.random() < 0.08 and kind in ("gable", "pent"):
             wide = not wide
@@ -179,7 +184,7 @@ def special_house(rng: np.random.Generator, frame: Frame, w: float, d: float, ma
         radius = min(w, d) / 2
         turn = np.arange(count) * 2 * np.pi / count
         ring = frame.to_map(np.stack([w / 2 + radius * np.cos(turn), d / 2 + radius * np.sin(turn)], axis=1))
-        cx, cy = frame.to_map(np.array([[w / 2, d / 2]]))[0]
+        cx, cy = frame.spot(w / 2, d / 2)
         part = Part(float(cx), float(cy), frame.angle, radius, radius, "flat" if flat else "cone", eave_m, slope)
         return Building(shapely.Polygon(ring), (part,), material)
     body = compose(rng, frame, [(0, 0, w, d)], material, eave_m=eave_m)
@@ -196,7 +201,7 @@ def special_house(rng: np.random.Generator, frame: Frame, w: float, d: float, ma
     turn = (np.arange(count) + 0.5) * 2 * np.pi / count
     ring = frame.to_map(np.stack([cx + radius * np.cos(turn), cy + radius * np.sin(turn)], axis=1))
     outline = shapely.union(body.outline, shapely.Polygon(ring))
-    centre = frame.to_map(np.array([[cx, cy]]))[0]
+    centre = frame.spot(cx, cy)
     tower = Part(
         float(centre[0]),
         float(centre[1]),

@@ -108,6 +108,11 @@ CARS: list[tuple[RGB, float]] = [
 ]
 
 
+def rgb(values: object) -> np.ndarray:
+    """Colour values as float32."""
+    return np.asarray(values, np.float32)
+
+
 def pick(rng: np.random.Generator, weighted: dict[str, float] | list[tuple[RGB, float]]):
     """One of the keys (or colours), with probability proportional to its weight."""
     items = list(weighted.items()) if isinstance(weighted, dict) else weighted

@@ -62,7 +62,8 @@ def terrace(rng: np.random.Generator, style: Style, parcels: list[Parcel], densi
             flip,
         )
         own = colour if rng.random() < 0.6 else tuple(vary(rng, pick(rng, ROOFS[material])))
-        outline, parts = shapely.Polygon(ring), (part,)
+        outline = shapely.Polygon(ring)
+        parts: tuple[Part, ...] = (part,)
         if rng.random() < 0.3 and room > setback + depth + 4:  # lower extension at the back
             spot = Frame(centre, frame.along, frame.inward)
             half = float(np.ptp(reach)) / 2

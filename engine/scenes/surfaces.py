@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, Window
+from .palettes import rgb
 from .roofs import Surface
 
-RUST = np.float32([0.47, 0.31, 0.23])
+RUST = rgb([0.47, 0.31, 0.23])
 
 
 def roof_colour(
@@ -24,7 +25,7 @@ def roof_colour(
     broad = canvas.noise.cut("patch", window.rows, window.cols, offset)
     fine = canvas.noise.cut("fine", window.rows, window.cols, offset)
     grain = canvas.noise.cut("grain", window.rows, window.cols, offset)
-    colour = np.broadcast_to(base.astype(np.float32), (*broad.shape, 3))
+    colour: np.ndarray = np.broadcast_to(base.astype(np.float32), (*broad.shape, 3))
     if material.startswith("tin") or material == "seam_metal":
         return _metal(rng, canvas.pixel_m, surface, colour, broad, fine, grain, material, wear)
     value = 1 + wear * 0.10 * broad + wear * 0.07 * fine
@@ -35,7 +36,7 @@ def roof_colour(
         value = value + _ripple(surface.across, cover, canvas.pixel_m, strength * 0.6)
         value = value + (0.035 + 0.03 * wear) * grain
         moss = np.clip((fine + broad) * 0.5 - 1.1 + wear * 0.7, 0, 1)[..., None] * np.float32(0.35 * wear)
-        colour = colour + moss * (np.float32([0.30, 0.31, 0.23]) - colour)
+        colour = colour + moss * (rgb([0.30, 0.31, 0.23]) - colour)
     elif material == "thatch":
         value = value + 0.10 * grain + _ripple(surface.across, 0.5, canvas.pixel_m, 0.06) + 0.06 * fine
     else:
@@ -43,7 +44,7 @@ def roof_colour(
         value = value - 0.13 * wear * stain + 0.025 * grain
         if material == "concrete":
             damp = np.clip(fine * 0.8 - broad * 0.5 - 0.6, 0, 1)[..., None] * np.float32(0.4 * wear)
-            colour = colour + damp * (np.float32([0.33, 0.32, 0.30]) - colour)
+            colour = colour + damp * (rgb([0.33, 0.32, 0.30]) - colour)
             value = value + 0.02 * fine
         if material == "membrane" and rng.random() < 0.5:
             value = value - 0.5 * _lines(surface.across, rng.uniform(1.5, 4.0), canvas.pixel_m, 0.05)
@@ -68,12 +69,10 @@ def _metal(rng, pixel_m, surface, colour, broad, fine, grain, material, wear) ->
         zone = table[(column // int(rng.integers(2, 7)) * 31 + row // int(rng.integers(1, 3)) * 17) % 257]
         level = fine * 0.5 + broad * 0.4 + 0.5 * tint + 0.6 * zone - 1.7 + 2.5 * rusty
         amount = np.clip(level, 0, 1)[..., None] * np.float32(0.8)
-        rust = (
-            RUST * np.float32(rng.uniform(0.8, 1.35)) * np.float32([1, rng.uniform(0.9, 1.05), rng.uniform(0.8, 1.05)])
-        )
+        rust = RUST * np.float32(rng.uniform(0.8, 1.35)) * rgb([1, rng.uniform(0.9, 1.05), rng.uniform(0.8, 1.05)])
         colour = colour + amount * (rust - colour)
         if rng.random() < 0.5 * wear:  # patched with sheets of another kind
-            other = rng.uniform(0.35, 0.85) * np.float32([1, rng.uniform(0.85, 1.05), rng.uniform(0.8, 1.1)])
+            other = rng.uniform(0.35, 0.85) * rgb([1, rng.uniform(0.85, 1.05), rng.uniform(0.8, 1.1)])
             which = zone if rng.random() < 0.5 else tint
             patched = (which > rng.uniform(0.5, 1.6)).astype(np.float32)[..., None]
             colour = colour + patched * (other.astype(np.float32) - colour)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, soft_box, soft_disc
-from .palettes import CARS, pick, vary
+from .palettes import CARS, pick, rgb, vary
 
 
-def park_car(canvas: Canvas, x: float, y: float, angle: float, long_m: float = 0.0) -> None:
+def park_car(canvas: Canvas, at: np.ndarray, angle: float, long_m: float = 0.0) -> None:
     """A car (or, given a length, a van, bus or trailer) at scene metres."""
     rng = canvas.rng
     length = long_m or rng.uniform(3.7, 4.9)
     width = rng.uniform(1.65, 1.9) if not long_m else rng.uniform(2.2, 2.6)
-    window = canvas.window(np.array([[x, y]]), length)
+    window = canvas.window(at[None], length)
     if window is None:
         return
-    u, v = window.frame(x, y, angle)
+    u, v = window.frame(float(at[0]), float(at[1]), angle)
     pixel = canvas.pixel_m
     paint = vary(rng, pick(rng, CARS), 0.1)
     height = 1.4 if not long_m else 2.8
-    canvas.put(window, soft_box(u, v, length / 2, width / 2, pixel), paint, np.float32(height * 0.7))
-    glass = np.float32([0.13, 0.15, 0.17])
+    canvas.put(window, soft_box(u, v, length / 2, width / 2, pixel), paint, height * 0.7)
+    glass = rgb([0.13, 0.15, 0.17])
     if not long_m:
         canvas.put(window, soft_box(u - 0.12 * length, v, 0.06 * length, width * 0.4, pixel), glass)
         canvas.put(window, soft_box(u + 0.33 * length, v, 0.04 * length, width * 0.38, pixel), glass)
@@ -29,20 +29,20 @@ def park_car(canvas: Canvas, x: float, y: float, angle: float, long_m: float = 0
             window,
             soft_box(u + 0.12 * length, v, 0.16 * length, width * 0.4, pixel),
             np.clip(paint * 1.06, 0, 1),
-            np.float32(height),
+            height,
         )
     else:
         canvas.put(window, soft_box(u - 0.46 * length, v, 0.03 * length, width * 0.45, pixel), glass)
 
 
-def dig_pool(canvas: Canvas, x: float, y: float, angle: float) -> None:
+def dig_pool(canvas: Canvas, at: np.ndarray, angle: float) -> None:
     """A swimming pool with its rim; sometimes round."""
     rng = canvas.rng
     half = rng.uniform(2.2, 5.0), rng.uniform(1.5, 2.6)
-    window = canvas.window(np.array([[x, y]]), half[0] + 2)
+    window = canvas.window(at[None], half[0] + 2)
     if window is None:
         return
-    u, v = window.frame(x, y, angle)
+    u, v = window.frame(float(at[0]), float(at[1]), angle)
     rim, water = vary(rng, (0.74, 0.72, 0.67)), vary(rng, (0.33, 0.66, 0.74), 0.12, 0.05)
     disc = rng.random() < 0.25
     for grow, colour in ((rng.uniform(0.4, 1.2), rim), (0.0, water)):
@@ -56,8 +56,7 @@ def dig_pool(canvas: Canvas, x: float, y: float, angle: float) -> None:
 
 def put_box(
     canvas: Canvas,
-    x: float,
-    y: float,
+    at: np.ndarray,
     angle: float,
     half: tuple[float, float],
     colour: np.ndarray,
@@ -65,11 +64,11 @@ def put_box(
     light: float = 1.0,
 ) -> None:
     """A plain box: a container, a heap of goods, a table, a slab."""
-    window = canvas.window(np.array([[x, y]]), max(half) + 0.5)
+    window = canvas.window(at[None], max(half) + 0.5)
     if window is None:
         return
-    u, v = window.frame(x, y, angle)
-    canvas.put(window, soft_box(u, v, *half, canvas.pixel_m), colour, np.float32(height), light)
+    u, v = window.frame(float(at[0]), float(at[1]), angle)
+    canvas.put(window, soft_box(u, v, *half, canvas.pixel_m), colour, height, light)
 
 
 def build_wall(canvas: Canvas, line: np.ndarray, width_m: float, height_m: float, colour: np.ndarray) -> None:

@@ -34,7 +34,7 @@ def plant_groves(canvas: Canvas, groves: list[Grove], buildings: list[Building])
     room = _distance_m(canvas.height > 1.9, pixel)
     roofs = np.zeros((height, width), np.uint8)
     small = [b.outline for b in buildings if b.outline.area < SMALL_ROOF_M2]
-    cv2.fillPoly(roofs, [np.int32(np.array(p.exterior.coords) / pixel) for p in small], 1)
+    cv2.fillPoly(roofs, [(np.array(p.exterior.coords) / pixel).astype(np.int32) for p in small], 1)
     small_room = _distance_m(roofs > 0, pixel)
     for grove in groves:
         low = np.maximum(grove.ring.min(axis=0), -3)
