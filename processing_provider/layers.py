@@ -24,7 +24,8 @@ from ..engine.errors import OutputError, RasterError, VectorError
 ROW = "source_row"
 """Field of a layer written for the engine: the number of the feature it came from, from 0."""
 
-_INTEGER = getattr(QVariant, "Int", None) or QMetaType.Type.Int
+INTEGER = getattr(QVariant, "Int", None) or QMetaType.Type.Int
+BOOLEAN = getattr(QVariant, "Bool", None) or QMetaType.Type.Bool
 _DATABASE = re.compile(r"^(ogr|postgres|spatialite|mssql|oracle|hana|memory):", re.IGNORECASE)
 
 
@@ -63,7 +64,7 @@ def write_polygons(source, path: Path, context, *, keep=(), split_parts=False) -
             f"The layer '{source.sourceName()}' holds no polygons", "Choose another layer or selection"
         )
     fields = QgsFields()
-    fields.append(QgsField(ROW, _INTEGER))
+    fields.append(QgsField(ROW, INTEGER))
     kept = [field for field in source.fields() if field.name().lower() in keep]
     for field in kept:
         fields.append(QgsField(field))
@@ -100,14 +101,25 @@ def content_hash(source) -> str:
     return digest.hexdigest()
 
 
-def destination_file(value) -> Path | None:
-    """The file a sink parameter's value names; None for temporary layers and database tables."""
+def destination_text(value) -> str:
+    """What a destination parameter's value names: a file, a database table, or a temporary layer."""
     value = getattr(value, "sink", value)
     if isinstance(value, QgsProperty):
         value = value.staticValue()
-    if not isinstance(value, str) or not value or value == "TEMPORARY_OUTPUT" or _DATABASE.match(value):
+    return value if isinstance(value, str) else ""
+
+
+def destination_file(value) -> Path | None:
+    """The file a destination parameter's value names; None for temporary layers and database tables."""
+    text = destination_text(value)
+    if not text or text == "TEMPORARY_OUTPUT" or _DATABASE.match(text):
         return None
-    return Path(value)
+    return Path(text)
+
+
+def knows_booleans(value) -> bool:
+    """Whether the sink a destination parameter's value names takes boolean fields."""
+    return not re.match(r"^(spatialite|mssql|oracle|hana):", destination_text(value), re.IGNORECASE)
 
 
 def require_writable(path: Path | None) -> None:

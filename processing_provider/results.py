@@ -24,7 +24,7 @@ from qgis.core import (
 
 from ..engine.errors import Cancelled, OutputError
 from ..plugin.about import RESOURCES, about, version
-from .layers import ROW, destination_file, require_writable
+from .layers import BOOLEAN, INTEGER, ROW, destination_file, knows_booleans, require_writable
 
 _SCRATCH = ("job_folder", "output")  # parameters that say nothing about the result
 
@@ -41,11 +41,15 @@ class Result:
         if not self._layer.isValid():
             raise OutputError(f"The engine's result {path} cannot be read", "Run it again")
 
-    def fields(self) -> QgsFields:
-        """Its fields without the key of the GeoPackage and without `ROW`."""
+    def fields(self, *, booleans: bool = True) -> QgsFields:
+        """Its fields without the key of the GeoPackage and without `ROW`; booleans perhaps as integers."""
         kept = QgsFields()
         for f in self._layer.fields():
-            if f.name() not in ("fid", ROW):
+            if f.name() in ("fid", ROW):
+                continue
+            if f.type() == BOOLEAN and not booleans:
+                kept.append(QgsField(f.name(), INTEGER))
+            else:
                 kept.append(QgsField(f.name(), f.type(), f.typeName(), f.length(), f.precision()))
         return kept
 
@@ -63,7 +67,7 @@ class Result:
             OutputError: the sink cannot be written in full; a file that was begun is removed.
             Cancelled: likewise.
         """
-        own = self.fields()
+        own = self.fields(booleans=knows_booleans(parameters.get(name)))
         before = [f for f in sources[0].fields() if own.lookupField(f.name()) < 0] if sources else []
         fields = QgsFields()
         for field in [*before, *own]:
@@ -82,6 +86,8 @@ class Result:
             )
         except QgsProcessingException as error:
             raise OutputError(str(error).rstrip("."), "Choose another output") from error
+        if target is not None:
+            target = Path(destination.split("|")[0])  # QGIS adds the suffix of a format it knows
         if sink is None:
             raise OutputError(f"The output {name} cannot be created", "Choose another output")
         try:

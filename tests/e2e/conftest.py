@@ -26,10 +26,12 @@ def qgis_process():
 
 @pytest.fixture(scope="session")
 def vectorize(qgis_process):
-    """``vectorize(raster, output, NAME=value, ...)``, with the bundled model."""
+    """``vectorize(raster, output, NAME=value, ...)``: many buildings from the bundled model."""
     if not MODEL.exists():
         pytest.skip("there is no bundled model")
-    default = {} if MODEL == BUNDLED else {"MODEL": MODEL}
+    default = {"SCORE_THRESHOLD": 0.2}
+    if MODEL != BUNDLED:
+        default["MODEL"] = MODEL
 
     def run(raster, output, **parameters):
         return qgis_process("vectorizebuildings", INPUT=raster, OUTPUT=output, **{**default, **parameters})

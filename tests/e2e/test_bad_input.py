@@ -56,7 +56,7 @@ def test_a_raster_that_is_missing(refused, tmp_path):
 
 def test_a_raster_without_crs(refused, raster):
     sentence = refused(raster(crs=None))
-    assert "CRS" in sentence or "coordinate reference system" in sentence
+    assert "has no coordinate system. Assign one" in sentence
 
 
 @pytest.mark.parametrize(("bands", "kind"), [(1, gdal.GDT_Byte), (3, gdal.GDT_UInt16), (3, gdal.GDT_Float32)])
@@ -107,7 +107,7 @@ def test_a_model_package_with_a_wrong_hash(refused, scene, tmp_path):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert "hash" in refused(scene[0], MODEL=package).lower()
+    assert "wrong SHA-256" in refused(scene[0], MODEL=package)
 
 
 def test_a_model_package_of_an_unknown_architecture(refused, scene, tmp_path):
@@ -128,12 +128,6 @@ def test_an_output_that_cannot_be_written(vectorize, scene, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert "cannot be written" in vectorize(scene[0], blocked / "out.gpkg").sentence
-
-
-def test_an_output_format_that_does_not_exist(refused, vectorize, scene, tmp_path):
-    done = vectorize(scene[0], tmp_path / "out.nonsense")
-    assert len(done.sentence) > 20
-    assert not (tmp_path / "out.nonsense").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
