@@ -5,13 +5,16 @@ instances, so it does not depend on the order of tiles, batches or workers, nor 
 
 1. A sighting cut by its window is dropped where complete sightings explain it.
 2. Cut sightings that agree in the strip both windows show are pieces of one building: they are fused.
-3. Of sightings of the same building the best one stays: complete before cut, then seen from the tile that
+3. A piece that remains cut, at a place that another tile answers for and saw nothing at, is an artefact of its
+   window's border and is dropped.
+4. Of sightings of the same building the best one stays: complete before cut, then seen from the tile that
    owns its centre, then by score, then by id.
 """
 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
@@ -60,6 +63,7 @@ def merge_instances(
     seen = sorted((s for s in seen if s.area), key=lambda s: s.key)
     seen = _drop_explained(seen, same_share)
     seen = _fuse_pieces(seen, agree_iou, near_px)
+    seen = _drop_unconfirmed(seen, tiles)
     seen = _keep_best(sorted(seen, key=lambda s: s.priority), same_share, nested_share)
     merged = [replace(s.instance, id=s.name, cut=s.cut_off) for s in seen]
     return sorted(merged, key=lambda instance: instance.id)
@@ -209,6 +213,21 @@ def _is_continued(piece: _Sighting, side: int, pieces: list[_Sighting]) -> bool:
         (other.window[side] - piece.window[side]) * inwards < 0 and _common_area(piece, other, band) >= needed
         for other in pieces
     )
+
+
+def _drop_unconfirmed(seen: list[_Sighting], tiles: Sequence[Tile]) -> list[_Sighting]:
+    """Drop pieces that the tile which owns their centre, and shows it well, did not see."""
+    rows = sorted({(tile.core[1], tile.row) for tile in tiles})
+    cols = sorted({(tile.core[0], tile.col) for tile in tiles})
+    cores = {(tile.row, tile.col): tile.core for tile in tiles}
+
+    def is_looked_at(sighting: _Sighting) -> bool:
+        x, y = (sighting.box[0] + sighting.box[2]) / 2, (sighting.box[1] + sighting.box[3]) / 2
+        row = rows[max(bisect_right(rows, (y, float("inf"))) - 1, 0)][1]
+        col = cols[max(bisect_right(cols, (x, float("inf"))) - 1, 0)][1]
+        return (row, col) in cores and _holds_center(cores[row, col], sighting.box)
+
+    return [s for s in seen if not s.cut_off or s.owned or not is_looked_at(s)]
 
 
 def _keep_best(seen: list[_Sighting], same_share: float, nested_share: float) -> list[_Sighting]:

@@ -195,6 +195,17 @@ def test_a_building_the_next_tile_missed_stays_cut():
     assert [(m.cut, m.box) for m in merged] == [(True, (60, 20, 180, 50))]
 
 
+def test_a_piece_the_owner_of_its_place_did_not_see_is_dropped():
+    world = World(300, 100)
+    world.build(110, 20, 140, 50)  # its right half shows at the left border of the second window
+    tiles = plan_tiles(world.grid, tile_px=180, overlap_px=60)
+    pieces = world.look(tiles[1])
+    assert [p.cut for p in pieces] == [True]
+    assert merge_instances(pieces, tiles=tiles, grid=world.grid) == []
+    # Where the area leaves the owner out, the piece is all there is.
+    assert len(merge_instances(pieces, tiles=tiles[1:], grid=world.grid)) == 1
+
+
 def test_a_whole_sighting_beats_a_better_scored_piece():
     world = World(300, 100)
     world.build(100, 20, 150, 50)
