@@ -266,3 +266,57 @@ def test_a_full_disk_ends_in_a_sentence_and_the_work_goes_on_once_mended(tmp_pat
         journal.add(make_tile(0, 1), [big])
     with Journal.open(tmp_path, FINGERPRINT) as journal:
         assert journal.done() == {(0, 0), (0, 1)} and journal.notes == []
+
+
+FILLER = textwrap.dedent(
+    """
+    import resource, signal, sys
+    import numpy as np
+    from cadastral_vectorizer.engine.contracts import Instance, Tile
+    from cadastral_vectorizer.engine.errors import JobFolderError
+    from cadastral_vectorizer.engine.journal import Journal
+    limit = int(sys.argv[2])
+    if limit:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    rng = np.random.default_rng(0)
+    try:
+        with Journal.open(sys.argv[1], {"raster": "abc"}) as journal:
+            for row in range(200):
+                box = (0, 0, 100, 100)
+                mask = rng.integers(0, 256, (100, 100), np.uint8)
+                journal.add(Tile(row, 0, box, box), [Instance(str(row), box, mask, 0.5, (row, 0))])
+                print(row, flush=True)
+    except JobFolderError as error:
+        print("SENTENCE", error, flush=True)
+    """
+)
+
+
+def fill(folder, limit: int) -> tuple[int, str]:
+    run = subprocess.run(
+        [sys.executable, "-c", FILLER, folder, str(limit)], capture_output=True, text=True, timeout=120
+    )
+    *rows, last = run.stdout.splitlines()
+    assert last.startswith("SENTENCE"), run.stderr
+    return len(rows), last
+
+
+def test_a_file_that_may_not_grow_ends_in_a_sentence_and_keeps_what_was_reported(tmp_path):
+    written, sentence = fill(tmp_path / "job", 400_000)
+    assert 10 < written < 60 and "job folder" in sentence
+    with Journal.open(tmp_path / "job", {"raster": "abc"}) as journal:
+        assert len(journal.done()) == written and journal.notes == []
+
+
+def test_a_full_file_system_ends_in_a_sentence_and_keeps_what_was_reported(tmp_path):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        written, sentence = fill(tmp_path / "job", 0)
+        assert 10 < written < 60 and "is full" in sentence
+        with Journal.open(tmp_path / "job", {"raster": "abc"}) as journal:
+            assert len(journal.done()) == written and journal.notes == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
