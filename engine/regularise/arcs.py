@@ -79,7 +79,9 @@ def _round_ring(points: np.ndarray, source: shapely.Geometry, tolerance_m: float
         if sense[low] != 0 and len(chain) >= _MIN_CORNERS:
             circle = _better_circle(chain, source, tolerance_m)
             if circle is not None:
-                arc = _arc(*circle, chain, sense[low], tolerance_m)
+                first = _touch(*circle, chain[0], points[low - 1])
+                last = _touch(*circle, chain[-1], points[high % len(points)])
+                arc = _arc(*circle, (first, last), sense[low], tolerance_m)
         changed |= arc is not None
         pieces.append(chain if arc is None else arc)
     return (np.concatenate(pieces), False) if changed else (points, False)
@@ -135,13 +137,26 @@ def _full_circle(centre: complex, radius: float, sense: float, tolerance_m: floa
     return centre + radius * np.exp(1j * sense * 2 * np.pi * np.arange(number) / number)
 
 
+def _touch(centre: complex, radius: float, corner: complex, beyond: complex) -> complex:
+    """Where the straight wall from `beyond` to `corner` meets the circle: it keeps its direction."""
+    along = (corner - beyond) / abs(corner - beyond)
+    foot = corner + ((centre - corner) * along.conjugate()).real * along
+    off = abs(foot - centre)
+    half = np.sqrt(max(radius**2 - off**2, 0.0))
+    meeting = min((foot - half * along, foot + half * along), key=lambda p: abs(p - corner))
+    near = abs(meeting - corner) <= 0.7 * radius and ((meeting - beyond) * along.conjugate()).real > 0
+    return meeting if near else centre + radius * (corner - centre) / abs(corner - centre)
+
+
 def _arc(
-    centre: complex, radius: float, chain: np.ndarray, sense: float, tolerance_m: float
+    centre: complex, radius: float, ends: tuple[complex, complex], sense: float, tolerance_m: float
 ) -> np.ndarray | None:
-    """Vertices on the circle from the first corner of the chain to its last."""
-    first, last = np.angle(chain[0] - centre), np.angle(chain[-1] - centre)
+    """Vertices on the circle between two ends, which are kept as they are."""
+    first, last = np.angle(ends[0] - centre), np.angle(ends[1] - centre)
     sweep = (sense * (last - first)) % (2 * np.pi)
     if sweep < _MIN_SWEEP:
         return None
     number = max(int(np.ceil(sweep / _step_angle(radius, tolerance_m))), 2)
-    return centre + radius * np.exp(1j * (first + sense * sweep * np.arange(number + 1) / number))
+    arc = centre + radius * np.exp(1j * (first + sense * sweep * np.arange(number + 1) / number))
+    arc[0], arc[-1] = ends
+    return arc

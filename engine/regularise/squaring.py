@@ -23,7 +23,7 @@ class Prices:
     """What walls cost in a mode, in tolerances cubed; tuned on one half of the Zanzibar outlines.
 
     A wall `free` of the building's directions must save that much squared distance: a wall of ten
-    metres at a tolerance of 0.6 m stands off the frame by more than 1.8 degrees (`any_angle`) or 2.6
+    metres at a tolerance of 0.6 m stands off the frame by more than 1.8 degrees (`any_angle`) or 2.4
     degrees (`right_angles`) before it is drawn so. `jog` is added where a wall goes on with an
     offset, `diagonal` for walls at 45 degrees.
     """
@@ -35,11 +35,11 @@ class Prices:
 
 
 MODES = {
-    "right_angles": Prices(wall=0.52, free=0.8, jog=0.05),
-    "diagonals": Prices(wall=0.52, free=0.8, jog=0.05),
+    "right_angles": Prices(wall=0.5, free=0.7, jog=0.15),
+    "diagonals": Prices(wall=0.5, free=0.7, jog=0.15),
     "any_angle": Prices(wall=0.43, free=0.4),
 }
-ATTEMPTS = (1.0, 0.25)
+ATTEMPTS = (1.0, 0.6, 0.3)
 """Shares of the price of a wall: what moves too far at the full price may get more corners."""
 MIN_IOU = 0.8
 
@@ -66,8 +66,8 @@ def regularise(
             given.
 
     Returns:
-        Outlines in the same order, `max_shift_m` filled in. ``regularized`` is the mode, ``circle``, or ``kept`` with the
-        reason in ``check``; unchanged for mode ``none``.
+        Outlines in the same order, `max_shift_m` filled in. ``regularized`` is the mode,
+        ``circle``, or ``kept`` with the reason in ``check``; unchanged for mode ``none``.
 
     Raises:
         InvalidParameter: unknown mode.

@@ -13,7 +13,15 @@ _ROUNDS = 3
 
 
 def settle_corners(
-    rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: float, reach_m: float, min_wall_m: float, min_jog_m: float, kink_m: float
+    rings: Rings,
+    pieces: Pieces,
+    *,
+    directions: np.ndarray,
+    trim_m: float,
+    reach_m: float,
+    min_wall_m: float,
+    min_jog_m: float,
+    kink_m: float,
 ) -> tuple[Pieces, np.ndarray, np.ndarray]:
     """Fit lines, intersect neighbours, move corners to the intersections, and fit again.
 

@@ -19,7 +19,7 @@ CANDIDATES = 0.3
 REACH = 3.0
 MIN_WALL = 0.5
 MIN_JOG = 0.25
-KINK = 0.75
+KINK = 0.9
 POOL_RAD = np.radians(3.0)
 """Walls within this of the frame take part in its refinement."""
 
