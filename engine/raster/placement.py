@@ -44,12 +44,29 @@ def measure_grid(dataset: rasterio.DatasetReader, path: str) -> tuple[Grid, tupl
     return Grid(dataset.width, dataset.height, transform, crs_wkt, math.sqrt(ground_m[0] * ground_m[1])), ground_m
 
 
+def is_mirrored(native: Grid) -> bool:
+    """Whether the file shows the ground as in a mirror: rows run from south to north in most such files."""
+    a, b, _, d, e, _ = native.transform
+    return a * e - b * d > 0
+
+
+def unmirror(native: Grid) -> Grid:
+    """The same pixels with the last row first where the file is mirrored, so that shadows fall as they do in
+    every other image and a detector sees the same picture; else the grid itself."""
+    if not is_mirrored(native):
+        return native
+    a, b, c, d, e, f = native.transform
+    transform = (a, -b, c + b * native.height, d, -e, f + e * native.height)
+    return Grid(native.width, native.height, transform, native.crs_wkt, native.pixel_m)
+
+
 def lay_grid(native: Grid, ground_m: tuple[float, float], pixel_m: float | None) -> tuple[Grid, tuple[float, float]]:
     """Lay a grid of another ground pixel over a raster, from the same corner along the same axes.
 
     Args:
-        native, ground_m: see `measure_grid`.
-        pixel_m: wanted ground pixel, metres, the same in both directions; None for the native grid.
+        native: the raster's grid, not mirrored.
+        ground_m: see `measure_grid`.
+        pixel_m: wanted ground pixel, metres, the same in both directions; None for the native one.
 
     Returns:
         The grid, which covers the raster whole, and the native pixels per pixel of it along x and y:

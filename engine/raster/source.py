@@ -20,7 +20,7 @@ from ..contracts import Box, Grid
 from ..errors import InvalidParameter, RasterError
 from .access import gdal_environment, open_dataset
 from .bands import BandReader
-from .placement import check_ground_pixel, lay_grid, measure_grid
+from .placement import check_ground_pixel, is_mirrored, lay_grid, measure_grid, unmirror
 from .resample import plan_axis, resample
 from .stretch import Stretch, fit_stretch
 
@@ -37,7 +37,8 @@ class RasterSource:
     Attributes:
         path: as given.
         native: the raster's own grid.
-        grid: the working grid: the same corner, rotation and orientation, other pixels.
+        grid: the working grid: the same extent and rotation, other pixels; never mirrored, so in a south-up
+            raster its first row is the file's last.
         stretch: how values become 8 bit; None for 8-bit rasters.
     """
 
@@ -56,7 +57,7 @@ class RasterSource:
 
         Args:
             path: file or GDAL name. Network is used only where this names it.
-            pixel_m: ground pixel of the working grid, metres; None keeps the native grid.
+            pixel_m: ground pixel of the working grid, metres; None keeps the native pixels.
             bands: three band numbers from 1 for red, green, blue, or one for grey; None takes the bands
                 marked as red, green, blue, else the first three. A raster of one band is read as grey
                 also where the usual (1, 2, 3) are asked for.
@@ -73,7 +74,7 @@ class RasterSource:
             try:
                 native, ground_m = measure_grid(dataset, path)
                 check_ground_pixel(native, path, min_pixel_m=min_pixel_m, max_pixel_m=max_pixel_m)
-                grid, scale = lay_grid(native, ground_m, pixel_m)
+                grid, scale = lay_grid(unmirror(native), ground_m, pixel_m)
                 reader = BandReader(dataset, path, bands=bands, skip_unreadable=skip_unreadable)
                 return cls(path, dataset, reader, native=native, grid=grid, scale=scale)
             except BaseException:
@@ -96,6 +97,7 @@ class RasterSource:
         self._dataset = dataset
         self._reader = reader
         self._scale = scale  # native pixels per working pixel
+        self._mirrored = is_mirrored(native)
         self._lock = threading.RLock()
         self._levels: dict[int, rasterio.DatasetReader] = {}
         self._trusted: dict[int, bool] = {}
@@ -214,8 +216,14 @@ class RasterSource:
         return _spread(width, height, count=count, side=side)
 
     def _read_native(self, dataset: rasterio.DatasetReader, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read float32[3, H, W], 0..255, and validity (None: all valid) of a box of native pixels."""
-        values, valid = self._reader.read(dataset, box)
+        """Read float32[3, H, W], 0..255, and validity (None: all valid) of a box of native pixels, counted from
+        the corner of the working grid."""
+        if self._mirrored:
+            x0, y0, x1, y1 = box
+            values, valid = self._reader.read(dataset, (x0, dataset.height - y1, x1, dataset.height - y0))
+            values, valid = values[:, ::-1], valid if valid is None else valid[::-1]
+        else:
+            values, valid = self._reader.read(dataset, box)
         if self.stretch is not None:
             values = self.stretch.apply(values)
         pixels = values.astype(np.float32, copy=False)

@@ -48,13 +48,17 @@ def test_working_pixels_have_the_asked_size_on_the_ground_in_both_directions(wri
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-def test_the_working_grid_starts_at_the_same_corner_and_covers_the_raster(write_raster, noise, kind):
+def test_the_working_grid_starts_at_a_corner_and_covers_the_raster_unmirrored(write_raster, noise, kind):
     crs, transform = GRIDS[kind]
     with RasterSource.open(write_raster(noise, crs=crs, transform=transform), pixel_m=0.27) as source:
-        corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        assert source.grid.to_map(corners[:1])[0] == pytest.approx(source.native.to_map(corners[:1])[0])
-        working, native = (np.reshape(t, (2, 3))[:, :2] for t in (source.grid.transform, transform[:6]))
-        x, y = np.linalg.solve(working, native @ [source.native.width, source.native.height])
+        width, height = source.native.width, source.native.height
+        south_up = kind == "south-up"
+        first, last = ((0, height), (width, 0)) if south_up else ((0, 0), (width, height))
+        first, last = source.native.to_map(np.array([first, last], dtype=float))
+        assert source.grid.to_map(np.zeros((1, 2)))[0] == pytest.approx(first)
+        working = np.reshape(source.grid.transform, (2, 3))[:, :2]
+        assert np.linalg.det(working) < 0
+        x, y = np.linalg.solve(working, last - first)
         assert source.grid.width - 1 < x <= source.grid.width + 1e-2
         assert source.grid.height - 1 < y <= source.grid.height + 1e-2
 
@@ -93,6 +97,9 @@ def test_a_known_edge_is_found_where_it_is_at_every_pixel_size(write_raster, kin
         ratio = np.linalg.solve(scale[1][:, :2], scale[0][:, :2])  # native pixel in working pixels
         found_x = edge_position(pixels[0, 5, :-1])
         found_y = edge_position(pixels[1, :-1, 5])
+        if kind == "south-up":  # read from the far edge, where the step goes from light to dark
+            ratio[1, 1] *= -1
+            found_y = 200 * ratio[1, 1] - found_y
         assert found_x == pytest.approx(edge_x * ratio[0, 0], abs=0.05)
         assert found_y == pytest.approx(edge_y * ratio[1, 1], abs=0.05)
 
@@ -166,6 +173,7 @@ LAYOUTS = {
     "COG": {"driver": "COG", "blocksize": 128, "overviews": "none"},
     "PNG": {"driver": "PNG", "name": "image.png", "worldfile": "yes"},
     "big-endian": {"ENDIANNESS": "BIG"},
+    "south-up": {"transform": Affine(0.2, 0, 500_000, 0, 0.2, 5_500_000 - 230 * 0.2)},
 }
 
 
@@ -173,7 +181,10 @@ LAYOUTS = {
 def test_the_file_layout_does_not_change_a_pixel(write_raster, noise, layout):
     with RasterSource.open(write_raster(noise, name="plain.tif"), pixel_m=0.3) as source:
         expected = read_whole(source)
-    with RasterSource.open(write_raster(noise, **LAYOUTS[layout]), pixel_m=0.3) as source:
+        grid = source.grid
+    pixels = noise[:, ::-1] if layout == "south-up" else noise
+    with RasterSource.open(write_raster(pixels, **LAYOUTS[layout]), pixel_m=0.3) as source:
+        assert source.grid.transform == pytest.approx(grid.transform, rel=1e-7)
         for found, wanted in zip(read_whole(source), expected):
             np.testing.assert_array_equal(found, wanted)
 
