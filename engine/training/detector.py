@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +96,15 @@ class DetectorTrainer:
             targets.append({k: v.to(self.device) for k, v in detector_target(Crop(crop.image, crop.labels)).items()})
         return torch.stack(images).to(self.device), targets
 
+    def _prepare_ahead(self) -> Iterator[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]]:
+        """Batches from the current step on, each made in a thread while the last one is learnt from."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.batch, self.step)
+            for step in itertools.count(self.step + 1):
+                batch = coming.result()
+                coming = pool.submit(self.batch, step)
+                yield batch
+
     # -- budget -------------------------------------------------------------------------------------
 
     @property
@@ -127,9 +139,10 @@ class DetectorTrainer:
     def _train(self) -> dict[str, Any]:
         last_saved = last_time = time.monotonic()
         losses: dict[str, float] = {}
+        batches = self._prepare_ahead()
         while self.fraction < 1:
             torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # the samplers of RPN and heads draw from it
-            for name, value in self.train_step(*self.batch(self.step)).items():
+            for name, value in self.train_step(*next(batches)).items():
                 losses[name] = 0.95 * losses.get(name, value) + 0.05 * value
             self.step += 1
             self.reporter.check()

@@ -1,0 +1,76 @@
+"""Speed and memory of a whole run, and what it costs beyond the bare network.
+
+    python benchmarks/vectorize.py ORTHOPHOTO [--model PACKAGE] [--threads N]
+
+Prints Mpx/s of the working grid, seconds per stage, peak memory of the engine process, and the ratio of
+the whole run to the network's forward passes on the same tiles, both measured in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from cadastral_vectorizer.engine.cli import _keep_freed_memory
+from cadastral_vectorizer.engine.config import VectorizeConfig
+from cadastral_vectorizer.engine.pipeline import plan, vectorize
+from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.engine.raster.source import RasterSource
+from cadastral_vectorizer.models.device import pick_bfloat16, pick_device
+from cadastral_vectorizer.models.package import open_package
+
+
+def time_forward_passes(config: VectorizeConfig, repeat: int = 1) -> float:
+    """Seconds the bare network takes for all tiles, pixels already in memory."""
+    package = open_package(config.model)
+    device = pick_device(config.device)
+    bfloat16 = pick_bfloat16(device, config.precision)
+    model = package.detector().to(device, memory_format=torch.channels_last)
+    batch = config.batch_size or (8 if device.type != "cpu" else 4)
+    seconds = 0.0
+    with RasterSource.open(config.raster, pixel_m=package.manifest["pixel_m"]) as source, torch.inference_mode():
+        tiles = plan(config, package, source.grid, None)
+        for start in range(0, len(tiles), batch):
+            pixels = [torch.from_numpy(source.read(t.padded)[0]) for t in tiles[start : start + batch]]
+            height = max(p.shape[1] for p in pixels) + 63 & ~63
+            width = max(p.shape[2] for p in pixels) + 63 & ~63
+            images = torch.stack([torch.nn.functional.pad(p, (0, width - p.shape[2], 0, height - p.shape[1])) for p in pixels])
+            begin = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                model(images.to(device))
+            seconds += time.perf_counter() - begin
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("raster")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    _keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        config = VectorizeConfig(
+            raster=options.raster, output=str(Path(folder) / "b.gpkg"), job_folder=folder, model=options.model,
+            threads=options.threads,
+        )  # fmt: skip
+        result = vectorize(config, Reporter())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    bare = time_forward_passes(config)
+    seconds = sum(result["stages"].values())
+    print(f"{result['megapixels']:.1f} Mpx, {result['buildings']} buildings, {result['device']} {result['precision']}")
+    print(f"whole run      {seconds:8.2f} s  {result['megapixels'] / seconds:6.2f} Mpx/s")
+    for name, value in result["stages"].items():
+        print(f"  {name:12} {value:8.2f} s  {value / seconds:6.1%}")
+    print(f"bare network   {bare:8.2f} s  {result['megapixels'] / bare:6.2f} Mpx/s")
+    print(f"whole run / bare network  {seconds / bare:.2f}")
+    print(f"peak memory of the engine {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
