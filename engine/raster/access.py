@@ -13,6 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..errors import RasterError
+from .vrt import check_sources
 
 _LIMITS = {
     "GDAL_CACHEMAX": 192,  # MB; GDAL's default is a share of the machine's memory
@@ -79,6 +80,7 @@ def _check_path(path: str) -> None:
         raise RasterError(f"{_name(path)} does not exist or cannot be reached", "Check the path") from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise RasterError(f"{_name(path)} is neither a file nor a folder", "Give a raster file")
+    check_sources(path)
 
 
 def _check_dataset(path: str, dataset: rasterio.DatasetReader) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 
@@ -593,3 +594,41 @@ def test_a_local_file_cannot_send_the_engine_to_the_network(tmp_path):
         RasterSource.open(f"/vsicurl/{url}", pixel_m=None)
     server.close()
     assert hits
+
+
+# --- nothing that waits for ever
+
+
+def write_vrt(path, source, *, relative: int = 0):
+    band = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{b}"><SimpleSource><SourceFilename relativeToVRT="{relative}">{source}'
+        f"</SourceFilename><SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>"
+        for b in (1, 2, 3)
+    )
+    path.write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32633</SRS><GeoTransform>500000, 0.2, 0,'
+        f" 5500000, 0, -0.2</GeoTransform>{band}</VRTDataset>"
+    )
+    return path
+
+
+@pytest.mark.parametrize("source", ["/vsistdin/", "/vsi&#115;tdin/", "/vsisubfile/0_100,/vsistdin/"])
+def test_a_virtual_raster_may_not_read_the_standard_input(tmp_path, source):
+    with pytest.raises(RasterError, match="standard input"):
+        RasterSource.open(write_vrt(tmp_path / "in.vrt", source), pixel_m=None)
+    with pytest.raises(RasterError, match="standard input"):
+        RasterSource.open(write_vrt(tmp_path / "outer.tif", "in.vrt", relative=1), pixel_m=None)
+
+
+def test_a_pipe_is_refused_as_raster_and_as_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RasterError, match="neither a file nor a folder"):
+        RasterSource.open(tmp_path / "pipe", pixel_m=None)
+    with pytest.raises(RasterError, match="which is no file"):
+        RasterSource.open(write_vrt(tmp_path / "outer.vrt", tmp_path / "pipe"), pixel_m=None)
+
+
+def test_a_virtual_raster_of_itself_ends_in_a_sentence(tmp_path):
+    path = write_vrt(tmp_path / "self.vrt", "self.vrt", relative=1)
+    with pytest.raises(RasterError), RasterSource.open(path, pixel_m=None) as source:
+        read_whole(source)
