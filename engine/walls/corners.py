@@ -10,6 +10,7 @@ from .rings import Rings
 PARALLEL_DEG = 12.0
 _PARALLEL_SIN = np.sin(np.radians(PARALLEL_DEG))
 _ROUNDS = 3
+_MAX_WINDOW = 24  # samples a corner may move in one round
 
 
 def settle_corners(
@@ -43,8 +44,6 @@ def settle_corners(
         lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
         vertex, _ = intersect_neighbours(rings, pieces, lines)
         keep = _worth_keeping(pieces, lines, vertex, min_wall_m) & _apart(pieces, lines, min_jog_m)
-        if keep.all():
-            break
         pieces = Pieces(pieces.ring[keep], pieces.start[keep], pieces.kind[keep])
     pieces = merge_alike(pieces)
     lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
@@ -85,12 +84,14 @@ def _move_starts(rings, pieces, vertex, distance, reach_m):
     """Move the start of each piece to the sample nearest to its vertex, within half its neighbours."""
     before, _ = pieces.neighbours()
     length = pieces.ends(rings) - pieces.start
-    window = int(np.ceil(2 * reach_m / rings.step_m.min())) if len(rings.step_m) else 0
-    window = min(window, 40)
+    # Each ring has its own limit, so that no result depends on what else is in the batch.
+    limit = np.minimum(np.ceil(2 * reach_m / rings.step_m[pieces.ring]), _MAX_WINDOW).astype(np.int64)
+    window = int(limit.max(initial=0))
     offset = np.arange(-window, window + 1)
     index = pieces.start[:, None] + offset
     away = np.abs(rings.at(pieces.ring[:, None], index) - vertex[:, None])
     low, high = -(length[before] // 2) + 1, length // 2 - 1
+    low, high = np.maximum(low, -limit), np.minimum(high, limit)
     away[(offset < low[:, None]) | (offset > high[:, None])] = np.inf
     away[~(distance <= 2 * reach_m)] = np.inf
     away[:, window] = np.where(np.isfinite(away).any(1), away[:, window], 0.0)
