@@ -74,6 +74,7 @@ class Result:
             fields.append(field)
         target = destination_file(parameters.get(name))
         require_writable(target)
+        existed = target is not None and target.exists()
         try:
             sink, destination = algorithm.parameterAsSink(
                 parameters,
@@ -85,6 +86,7 @@ class Result:
                 QgsFeatureSink.RegeneratePrimaryKey,
             )
         except QgsProcessingException as error:
+            remove_file(None if existed else target)
             raise OutputError(str(error).rstrip("."), "Choose another output") from error
         if target is not None:
             target = Path(destination.split("|")[0])  # QGIS adds the suffix of a format it knows

@@ -91,7 +91,7 @@ def test_no_building_is_an_empty_layer_with_the_right_fields(vectorize, scene, t
     for band in range(1, target.RasterCount + 1):
         target.GetRasterBand(band).Fill(96)
     del target
-    done = vectorize(blank, output)
+    done = vectorize(blank, output, SCORE_THRESHOLD=1)
     assert done.returncode == 0, done.errors
     assert done.value("BUILDINGS") == "0"
     names, rows = read_layer(output)
