@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,77 +31,32 @@ class Job:
 
     Attributes:
         config: its dataclass.
-        run: (config, reporter) -> fields of the result event.
+        work: ``module:function`` below this package; (config, reporter) -> fields of the result event.
         help: one line for the command line.
     """
 
     config: type[Config]
-    run: Callable[[Any, Reporter], dict[str, Any]]
+    work: str
     help: str
 
-
-def _vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
-    from .pipeline import vectorize
-
-    return vectorize(config, reporter)
-
-
-def _regularize(config: RegularizeConfig, reporter: Reporter) -> dict[str, Any]:
-    from .regularize import regularize_file
-
-    return regularize_file(config, reporter)
-
-
-def _scene(config: SceneConfig, reporter: Reporter) -> dict[str, Any]:
-    from .scenes.write import write_scene
-
-    return write_scene(config, reporter)
-
-
-def _evaluate(config: EvaluateConfig, reporter: Reporter) -> dict[str, Any]:
-    from .evaluation.evaluate import evaluate_file
-
-    return evaluate_file(config, reporter)
-
-
-def _compare(config: CompareConfig, reporter: Reporter) -> dict[str, Any]:
-    from .evaluation.compare_cadastre import compare_with_cadastre
-
-    return compare_with_cadastre(config, reporter)
-
-
-def _train_detector(config: TrainDetectorConfig, reporter: Reporter) -> dict[str, Any]:
-    from .training.detector import train_detector
-
-    return train_detector(config, reporter)
-
-
-def _train_refiner(config: TrainRefinerConfig, reporter: Reporter) -> dict[str, Any]:
-    from .training.refiner import train_refiner
-
-    return train_refiner(config, reporter)
-
-
-def _bundle(config: BundleConfig, reporter: Reporter) -> dict[str, Any]:
-    from .bundle import bundle
-
-    return bundle(config, reporter)
-
-
-def _probe(config: ProbeConfig, reporter: Reporter) -> dict[str, Any]:
-    from .probe import probe
-
-    return probe()
+    def run(self, config: Config, reporter: Reporter) -> dict[str, Any]:
+        """Do the work; raises `EngineError` for what the user can act on."""
+        module, function = self.work.split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), function)(config, reporter)
 
 
 JOBS = {
-    "vectorize": Job(VectorizeConfig, _vectorize, "orthophoto to building polygons"),
-    "regularize": Job(RegularizeConfig, _regularize, "any polygons to simplified, regularised, clean ones"),
-    "scene": Job(SceneConfig, _scene, "a generated orthophoto with its true outlines"),
-    "evaluate": Job(EvaluateConfig, _evaluate, "predicted polygons against reference polygons"),
-    "compare": Job(CompareConfig, _compare, "detected buildings against the existing cadastre"),
-    "train-detector": Job(TrainDetectorConfig, _train_detector, "chips to a detector"),
-    "train-refiner": Job(TrainRefinerConfig, _train_refiner, "chips or mask pairs to a refiner"),
-    "bundle": Job(BundleConfig, _bundle, "trained networks to a model package with its card"),
-    "probe": Job(ProbeConfig, _probe, "versions and devices of the engine's environment"),
+    "vectorize": Job(VectorizeConfig, "pipeline:vectorize", "orthophoto to building polygons"),
+    "regularize": Job(RegularizeConfig, "regularize:regularize_file", "any polygons to squared, clean ones"),
+    "scene": Job(SceneConfig, "scenes.write:write_scene", "a generated orthophoto with its true outlines"),
+    "evaluate": Job(EvaluateConfig, "evaluation.evaluate:evaluate_file", "predicted polygons against a reference"),
+    "compare": Job(
+        CompareConfig,
+        "evaluation.compare_cadastre:compare_with_cadastre",
+        "detected buildings against the cadastre",
+    ),
+    "train-detector": Job(TrainDetectorConfig, "training.detector:train_detector", "chips to a detector"),
+    "train-refiner": Job(TrainRefinerConfig, "training.refiner:train_refiner", "chips or mask pairs to a refiner"),
+    "bundle": Job(BundleConfig, "bundle:bundle", "trained networks to a model package with its card"),
+    "probe": Job(ProbeConfig, "probe:probe", "versions and devices of the engine's environment"),
 }

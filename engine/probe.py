@@ -9,13 +9,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .config import Config
 from .errors import EngineEnvironmentError
+from .progress import Reporter
 
 REQUIREMENTS = Path(__file__).resolve().parent / "requirements.txt"
 MODULES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
 
 
-def probe() -> dict[str, Any]:
+def probe(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Import every requirement; ``python``, ``versions`` by package, ``devices``.
 
     Raises:
