@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber
 
+from ..engine.accuracy_limits import ORDER_P0393
 from ..engine.config import EvaluateConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import raster_source, write_polygons
-from .results import Result
+from .layers import raster_source, write_buildings, write_polygons
+from .reports import publish, publish_figures, push_link
+from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
-FIGURES = ("AP", "AP50", "F1")
+FIGURES = (
+    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AP_small_m2", "AP_medium_m2", "AP_large_m2",
+    "boundary_AP", "boundary_AP_025m", "precision", "recall", "F1", "best_F1", "best_threshold", "completeness",
+    "correctness", "quality", "tp", "fp", "fn", "splits", "merges", "IoU", "pixel_accuracy", "mean_iou_matched",
+    "boundary_iou", "boundary_iou_025m", "polis_m", "hausdorff_m", "hausdorff95_m", "c_iou", "vertex_ratio",
+    "max_tangent_angle_deg", "corner_dx_m", "corner_dy_m", "corner_rmse_x_m", "corner_rmse_y_m", "corner_rmse_m",
+    "corner_p95_m", "corner_max_m", "corner_within_limit", "corner_within_2limit", "corners_unmatched_share",
+    "pixel_m", "limit_m",
+)  # fmt: skip
+"""Numbers handed on as outputs, by their names in docs/metrics.md; one that is not defined is left out."""
 
 
 class Evaluate(CadastralAlgorithm):
@@ -31,13 +41,14 @@ class Evaluate(CadastralAlgorithm):
     def shortHelpString(self):  # noqa: N802
         return self.tr(
             "Compares predicted with reference outlines: how many were found, how many are false, how well "
-            "the outlines fit, how far corners are off.\n\n"
+            "the outlines fit, how far corners are off. The report explains the figures.\n\n"
             "Agreement with a digitised reference is not absolute accuracy; that takes points surveyed "
             "independently."
         )
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
+        classes = [tr("The limit below")] + [f"{tr(name).capitalize()} ({limit:.2f} m)" for name, limit in ORDER_P0393]
         for parameter in (
             p.polygons("INPUT", tr("Predicted buildings"),
                 tr("Polygons to be judged; a field 'score' orders them.")),
@@ -46,11 +57,28 @@ class Evaluate(CadastralAlgorithm):
                 tr("Polygons inside which the reference is complete. Empty: everywhere.")),
             p.raster("RASTER", tr("Orthophoto"), optional=True, help_text=
                 tr("Gives the ground pixel, and the pictures in the report.")),
+            p.polygon_layers("OTHERS", tr("More predicted layers"),
+                tr("Judged like the first and shown beside it in the report.")),
+            p.switch("SURVEYED", tr("The reference was surveyed in the field"),
+                tr("Measured independently of the orthophoto and at least three times more accurate than the "
+                   "limit. Only then do the figures say something about absolute accuracy."), default=False),
+            p.choice("ACCURACY_CLASS", tr("Limit for corners by land category"),
+                tr("Limiting mean-square error of characteristic points after order P/0393 (2020)."),
+                options=classes),
             p.number("LIMIT", tr("Limit for corners (metres)"),
-                tr("Limiting mean-square error of corner positions."),
+                tr("Limiting mean-square error of corner positions, where no land category is chosen."),
                 default=0.1, minimum=0.001, maximum=100.0, advanced=True),
+            p.number("PIXEL_SIZE", tr("Ground pixel (metres, 0 = of the orthophoto)"),
+                tr("For figures that are counted in pixels. Without it and without an orthophoto they are left out."),
+                default=0.0, minimum=0.0, maximum=100.0, advanced=True),
+            p.number("SMALL_AREA", tr("Small buildings are below (square metres)"),
+                tr("Figures by size: the limit between small and medium buildings."),
+                default=50.0, minimum=0.0, maximum=1e6, advanced=True),
+            p.number("LARGE_AREA", tr("Large buildings are above (square metres)"),
+                tr("Figures by size: the limit between medium and large buildings."),
+                default=250.0, minimum=0.0, maximum=1e6, advanced=True),
             p.polygon_sink("OUTPUT", tr("Matches"), optional=True, help_text=
-                tr("One polygon per predicted or missed building, with what it was matched to.")),
+                tr("One polygon per predicted or missed building; 'kind' says what it is.")),
             p.file_destination("REPORT", tr("Report"), tr("Page with all figures and pictures."),
                 file_filter=tr("Web pages (*.html)")),
             p.file_destination("FIGURES", tr("Figures"), tr("All figures, for other programs."),
@@ -61,36 +89,72 @@ class Evaluate(CadastralAlgorithm):
             self.addOutput(QgsProcessingOutputNumber(name, name))
 
     def settings(self, parameters, context):
-        limit = self.parameterAsDouble(parameters, "LIMIT", context)
-        return EvaluateConfig(predicted="-", reference="-", limit_m=limit)
+        limits = self.parameterAsDouble(parameters, "LIMIT", context), *(limit for _, limit in ORDER_P0393)
+        sizes = (self.parameterAsDouble(parameters, name, context) for name in ("SMALL_AREA", "LARGE_AREA"))
+        return EvaluateConfig(
+            predicted="-",
+            reference="-",
+            limit_m=limits[self.parameterAsEnum(parameters, "ACCURACY_CLASS", context)],
+            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
+            surveyed=self.parameterAsBool(parameters, "SURVEYED", context),
+            size_limits_m2=tuple(sizes),
+        )
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         raster = self.parameterAsRasterLayer(parameters, "RASTER", context)
         self._raster = raster_source(raster) if raster else ""
+        self._others = self.parameterAsLayerList(parameters, "OTHERS", context)
+        self._dressing = None
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        outputs = {}
-        files = {f: self.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
+        settings = dataclasses.replace(self.settings(parameters, context), raster=self._raster)
+        predicted, reference, area = (
+            self.parameterAsSource(parameters, name, context) for name in ("INPUT", "REFERENCE", "AREA")
+        )
+        others = [self.parameterAsSource({"INPUT": layer}, "INPUT", context) for layer in self._others]
+        named = dataclasses.replace(
+            settings,
+            predicted=predicted.sourceName(),
+            reference=reference.sourceName(),
+            area=area.sourceName() if area else "",
+            others=tuple(other.sourceName() for other in others),
+        ).to_dict()
+        report, figures = (self.parameterAsFileOutput(parameters, name, context) for name in ("REPORT", "FIGURES"))
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
-            paths = {"raster": self._raster}
-            for field, parameter in (("predicted", "INPUT"), ("reference", "REFERENCE"), ("area", "AREA")):
-                source = self.parameterAsSource(parameters, parameter, context)
-                if source is not None:
-                    paths[field] = str(Path(name) / f"{field}.gpkg")
-                    write_polygons(source, Path(paths[field]), context, keep=("id", "score"))
-            for field, path in files.items():
-                paths[field] = str(Path(name) / Path(path).name) if path else ""
-            paths["matches"] = str(Path(name) / "matches.gpkg") if parameters.get("OUTPUT") else ""
-            config = dataclasses.replace(self.settings(parameters, context), **paths)
+            folder = Path(name)
+            if area:
+                write_polygons(area, folder / ".area.gpkg", context)
+            config = dataclasses.replace(
+                settings,
+                predicted=write_buildings(predicted, folder, context, feedback),
+                reference=write_buildings(reference, folder, context, feedback),
+                others=tuple(write_buildings(other, folder, context, feedback) for other in others),
+                area=str(folder / ".area.gpkg") if area else "",
+                matches=str(folder / ".matches.gpkg") if parameters.get("OUTPUT") else "",
+                report=str(folder / ".report.html") if report else "",
+                figures=str(folder / ".figures.json") if figures else "",
+            )
             result = self.run_engine("evaluate", config, feedback)
+            outputs = {}
             if config.matches:
-                matches = Result(result["matches"])
-                outputs["OUTPUT"] = matches.write(self, parameters, "OUTPUT", context, feedback)
-            for field, path in files.items():
-                if path:
-                    shutil.move(paths[field], path)
-                    outputs[field.upper()] = path
-        return {**outputs, **{name: result["figures"].get(name) for name in FIGURES}}
+                output = Result(config.matches).write(self, parameters, "OUTPUT", context, feedback)
+                self._dressing = output, facts_of({"parameters": named}), self.tr("Matches"), "matches.qml"
+                write_geopackage_metadata(output, self._dressing[1])
+                outputs["OUTPUT"] = output
+            if figures:
+                publish_figures(Path(config.figures), Path(figures), named)
+                outputs["FIGURES"] = figures
+            if report:
+                publish(Path(config.report), Path(report))
+                push_link(feedback, self.tr("Report"), Path(report))
+                outputs["REPORT"] = report
+        known = {name: result["figures"].get(name) for name in FIGURES}
+        return {**outputs, **{name: value for name, value in known.items() if value is not None}}
+
+    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
+        if self._dressing:
+            dress_layer(context, *self._dressing)
+        return {}

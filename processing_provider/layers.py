@@ -8,23 +8,28 @@ import tempfile
 from pathlib import Path
 
 from qgis.core import (
+    NULL,
     QgsFeature,
+    QgsFeatureRequest,
     QgsFeatureSink,
     QgsField,
     QgsFields,
     QgsGeometry,
+    QgsProcessingFeatureSource,
     QgsProperty,
     QgsVectorFileWriter,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType, QVariant
 
-from ..engine.errors import OutputError, RasterError, VectorError
+from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
 
 ROW = "source_row"
 """Field of a layer written for the engine: the number of the feature it came from, from 0."""
 
 INTEGER = getattr(QVariant, "Int", None) or QMetaType.Type.Int
+REAL = getattr(QVariant, "Double", None) or QMetaType.Type.Double
+TEXT = getattr(QVariant, "String", None) or QMetaType.Type.QString
 BOOLEAN = getattr(QVariant, "Bool", None) or QMetaType.Type.Bool
 _DATABASE = re.compile(r"^(ogr|postgres|spatialite|mssql|oracle|hana|memory):", re.IGNORECASE)
 
@@ -40,16 +45,14 @@ def raster_source(layer) -> str:
     return layer.source().split("|option:")[0]
 
 
-def write_polygons(source, path: Path, context, *, keep=(), split_parts=False) -> list[QgsFeature]:
+def write_polygons(source, path: Path, context, *, split_parts=False) -> list[QgsFeature]:
     """Write the geometries of a feature source for the engine, numbered by the field `ROW`.
 
-    The attributes stay here: they come back by number, so no format can bend them on the way. Only
-    those the engine itself looks at go along.
+    The attributes stay here: they come back by number, so no format can bend them on the way.
 
     Args:
         source: ``QgsProcessingFeatureSource`` of polygons in any CRS.
         path: GeoPackage to write, layer ``polygons``.
-        keep: lower-case names of fields to write as well, where the source has them.
         split_parts: write each part of a multi-part polygon by itself, under the same number.
 
     Returns:
@@ -65,30 +68,113 @@ def write_polygons(source, path: Path, context, *, keep=(), split_parts=False) -
         )
     fields = QgsFields()
     fields.append(QgsField(ROW, INTEGER))
-    kept = [field for field in source.fields() if field.name().lower() in keep]
-    for field in kept:
-        fields.append(QgsField(field))
-    options = QgsVectorFileWriter.SaveVectorOptions()
-    options.driverName = "GPKG"
-    options.layerName = "polygons"
-    writer = QgsVectorFileWriter.create(
-        str(path), fields, QgsWkbTypes.MultiPolygon, source.sourceCrs(), context.transformContext(), options
-    )
+    polygons = _Polygons(source, path, fields, context)
     for row, feature in enumerate(features):
-        straight = QgsGeometry(feature.geometry().constGet().segmentize())  # the engine knows no arcs
-        straight.get().dropZValue()
-        straight.get().dropMValue()
+        straight = _straight(feature.geometry())
         for geometry in straight.asGeometryCollection() if split_parts else [straight]:
-            geometry.convertToMultiType()
-            numbered = QgsFeature(fields)
-            numbered.setGeometry(geometry)
-            numbered.setAttributes([row] + [feature[field.name()] for field in kept])
-            writer.addFeature(numbered, QgsFeatureSink.FastInsert)
-    failed, reason = writer.hasError(), writer.errorMessage()
-    del writer
-    if failed:
-        raise OutputError(f"The polygons cannot be handed to the engine ({reason})", "Check the free space")
+            polygons.add(geometry, [row])
+    polygons.close()
     return features
+
+
+def write_buildings(source, folder: Path, context, feedback, *, identifier="id") -> str:
+    """Write a layer for a comparison: geometry, ``id`` and, where there is one, ``score``.
+
+    Feature by feature, so that memory does not limit the size. Broken, empty and missing geometries go
+    along: the engine mends them or counts them. An empty layer is written empty.
+
+    Args:
+        source: ``QgsProcessingFeatureSource`` of polygons in any CRS.
+        folder: gets a GeoPackage named after the layer, because the engine calls it by that.
+        identifier: field of what goes into ``id``; the feature id where it does not exist or is empty.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: it cannot be written. Cancelled.
+    """
+    path = _new_file(folder, source.sourceName())
+    own, score = source.fields().lookupField(identifier), source.fields().lookupField("score")
+    fields = QgsFields()
+    fields.append(QgsField("id", TEXT))
+    if score >= 0:
+        fields.append(QgsField("score", REAL))
+    mended_later = QgsProcessingFeatureSource.FlagSkipGeometryValidityChecks
+    polygons = _Polygons(source, path, fields, context)
+    for feature in source.getFeatures(QgsFeatureRequest(), mended_later):
+        if feedback.isCanceled():
+            raise Cancelled
+        values = [(_as_text(feature[own]) if own >= 0 else "") or str(feature.id())]
+        if score >= 0:
+            values.append(_as_number(feature[score]))
+        polygons.add(_straight(feature.geometry()), values)
+    polygons.close()
+    return str(path)
+
+
+class _Polygons:
+    """A GeoPackage for the engine that is being written, in the CRS of `source`."""
+
+    def __init__(self, source, path: Path, fields: QgsFields, context) -> None:
+        options = QgsVectorFileWriter.SaveVectorOptions()
+        options.driverName = "GPKG"
+        options.layerName = "polygons"
+        crs, transforms = source.sourceCrs(), context.transformContext()
+        self._fields = fields
+        self._writer = QgsVectorFileWriter.create(
+            str(path), fields, QgsWkbTypes.MultiPolygon, crs, transforms, options
+        )
+
+    def add(self, geometry: QgsGeometry, attributes: list) -> None:
+        """Write one feature."""
+        geometry.convertToMultiType()
+        feature = QgsFeature(self._fields)
+        feature.setGeometry(geometry)
+        feature.setAttributes(attributes)
+        self._writer.addFeature(feature, QgsFeatureSink.FastInsert)
+
+    def close(self) -> None:
+        """Finish the file. Raises `OutputError` when anything could not be written."""
+        failed, reason = self._writer.hasError(), self._writer.errorMessage()
+        self._writer = None
+        if failed:
+            raise OutputError(f"The polygons cannot be handed to the engine ({reason})", "Check the free space")
+
+
+def _straight(geometry: QgsGeometry) -> QgsGeometry:
+    """Plan geometry without arcs, which the engine does not know; nothing in the place of what is no polygon."""
+    if QgsWkbTypes.geometryType(geometry.wkbType()) != QgsWkbTypes.PolygonGeometry:
+        return QgsGeometry()
+    straight = QgsGeometry(geometry.constGet().segmentize())
+    straight.get().dropZValue()
+    straight.get().dropMValue()
+    return straight
+
+
+def _new_file(folder: Path, name: str) -> Path:
+    """A GeoPackage in `folder` that does not exist yet, named after a layer."""
+    stem = re.sub(r"[^\w (),+-]+", "_", name).strip(" _")[:60] or "layer"
+    path, number = folder / f"{stem}.gpkg", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem} ({number}).gpkg"
+    return path
+
+
+def _as_text(value) -> str:
+    """An attribute as an identifier; empty for NULL."""
+    if value is None or value == NULL:
+        return ""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _as_number(value) -> float | None:
+    """An attribute as a number; None for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def content_hash(source) -> str:

@@ -14,8 +14,10 @@ from qgis.core import (
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
@@ -38,6 +40,18 @@ def polygons(name, label, help_text, *, optional=False):
     """A polygon layer to read."""
     types = [QgsProcessing.TypeVectorPolygon]
     return _with_help(QgsProcessingParameterFeatureSource(name, label, types, optional=optional), help_text)
+
+
+def polygon_layers(name, label, help_text):
+    """Any number of polygon layers to read, or none."""
+    kind = QgsProcessing.TypeVectorPolygon
+    return _with_help(QgsProcessingParameterMultipleLayers(name, label, kind, optional=True), help_text)
+
+
+def field(name, label, help_text, *, parent):
+    """An optional field of the layer of parameter `parent`."""
+    parameter = QgsProcessingParameterField(name, label, None, parent, optional=True)
+    return _with_help(parameter, help_text)
 
 
 def polygon_sink(name, label, help_text, *, optional=False):

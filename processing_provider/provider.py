@@ -6,13 +6,16 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from ..plugin.about import RESOURCES, about, version
+from .compare_with_cadastre import CompareWithCadastre
 from .create_sample_scene import CreateSampleScene
 from .evaluate import Evaluate
 from .regularize_polygons import RegularizePolygons
 from .setup_environment import SetUpEnvironment
 from .vectorize_buildings import VectorizeBuildings
 
-ALGORITHMS = (VectorizeBuildings, RegularizePolygons, Evaluate, CreateSampleScene, SetUpEnvironment)
+ALGORITHMS = (
+    VectorizeBuildings, RegularizePolygons, Evaluate, CompareWithCadastre, CreateSampleScene, SetUpEnvironment,
+)  # fmt: skip
 
 
 class CadastralProvider(QgsProcessingProvider):

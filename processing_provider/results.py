@@ -75,13 +75,14 @@ class Result:
         target = destination_file(parameters.get(name))
         require_writable(target)
         existed = target is not None and target.exists()
+        multi = QgsWkbTypes.isMultiType(self._layer.wkbType())
         try:
             sink, destination = algorithm.parameterAsSink(
                 parameters,
                 name,
                 context,
                 fields,
-                QgsWkbTypes.Polygon,
+                QgsWkbTypes.MultiPolygon if multi else QgsWkbTypes.Polygon,
                 self._layer.crs(),
                 QgsFeatureSink.RegeneratePrimaryKey,
             )

@@ -16,7 +16,14 @@ PARAMETERS = {
         "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER", "OUTPUT",
     ],
     "regularizepolygons": ["INPUT", "TOLERANCE", "REGULARIZATION", "MIN_AREA", "SNAP", "OUTPUT"],
-    "evaluate": ["INPUT", "REFERENCE", "AREA", "RASTER", "LIMIT", "OUTPUT", "REPORT", "FIGURES"],
+    "evaluate": [
+        "INPUT", "REFERENCE", "AREA", "RASTER", "OTHERS", "SURVEYED", "ACCURACY_CLASS", "LIMIT", "PIXEL_SIZE",
+        "SMALL_AREA", "LARGE_AREA", "OUTPUT", "REPORT", "FIGURES",
+    ],
+    "comparewithcadastre": [
+        "INPUT", "CADASTRE", "CADASTRE_ID", "AREA", "TOLERANCE", "SHIFT", "MIN_AREA", "MIN_OVERLAP", "OUTPUT",
+        "FIGURES",
+    ],
     "createsamplescene": [
         "WIDTH", "HEIGHT", "PIXEL_SIZE", "STYLE", "DENSITY", "CRS", "ROTATION", "SEED", "OUTPUT", "OUTLINES",
     ],
@@ -75,6 +82,23 @@ def test_expert_parameters_are_advanced(provider):
         if definition.flags() & QgsProcessingParameterDefinition.FlagAdvanced
     }
     assert advanced == {"TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER"}
+
+
+def test_land_categories_come_with_their_limits_in_the_engine_s_order(provider):
+    from cadastral_vectorizer.engine.accuracy_limits import ORDER_P0393
+    from cadastral_vectorizer.engine.config import EvaluateConfig
+
+    algorithm = provider.algorithm("evaluate")
+    own, *categories = algorithm.parameterDefinition("ACCURACY_CLASS").options()
+    assert len(categories) == len(ORDER_P0393)
+    for index, (text, (name, limit)) in enumerate(zip(categories, ORDER_P0393), start=1):
+        assert text.lower() == f"{name} ({limit:.2f} m)".lower()
+        parameters = {"ACCURACY_CLASS": index, "LIMIT": 0.33}
+        assert algorithm.create().settings(parameters, QgsProcessingContext()).limit_m == limit
+    settings = algorithm.create().settings({"LIMIT": "0.33"}, QgsProcessingContext())
+    assert own == "The limit below"
+    assert settings.limit_m == 0.33
+    assert settings == EvaluateConfig(predicted="-", reference="-", limit_m=0.33)
 
 
 def test_values_that_do_not_fit_together_are_refused_before_the_run(provider, engine, scene):
