@@ -39,9 +39,9 @@ def finish_outlines(outlines: list[shapely.Polygon], pixel_m: float, width: int,
 
 def share_vertices(polygons: list[shapely.Polygon]) -> list[shapely.Polygon]:
     """Put every vertex on the common grid and into every edge of a neighbour that it lies on."""
-    rounded = [shapely.transform(p, lambda xy: np.round(xy / GRID_PX) * GRID_PX) for p in polygons]
-    if not rounded:
+    if not polygons:
         return []
+    rounded = _merge_close(np.array(polygons, dtype=object)).tolist()
     near = shapely.STRtree(rounded).query(rounded, predicate="dwithin", distance=3 * GRID_PX)
     neighbours: dict[int, list[int]] = {}
     for i, j in near.T:
@@ -59,6 +59,20 @@ def share_vertices(polygons: list[shapely.Polygon]) -> list[shapely.Polygon]:
         if polygon.geom_type == "Polygon" and polygon.area >= MIN_AREA_PX:
             result.append(polygon)
     return result
+
+
+def _merge_close(polygons: np.ndarray) -> np.ndarray:
+    """Round coordinates to the grid and let vertices a few steps apart become one."""
+    polygons = shapely.transform(polygons, lambda xy: np.round(xy / GRID_PX) * GRID_PX)
+    points, index = np.unique(shapely.get_coordinates(polygons), axis=0, return_inverse=True)
+    dots = shapely.points(points)
+    low, high = shapely.STRtree(dots).query(dots, predicate="dwithin", distance=3 * GRID_PX)
+    leader = np.arange(len(points))
+    for i, j in zip(low.tolist(), high.tolist(), strict=True):
+        if i < j:
+            leader[j] = min(leader[j], leader[i])
+    merged = shapely.set_coordinates(polygons.copy(), points[leader[index.ravel()]])
+    return shapely.remove_repeated_points(merged)
 
 
 def _with_points(ring: np.ndarray, points: np.ndarray) -> np.ndarray:

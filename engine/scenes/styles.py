@@ -172,7 +172,7 @@ TABLE: dict[str, Style] = {
         cars=2.0,
     ),
     "rural": Style(
-        uses={"farm": 5, "field": 3.5, "forest": 1.5, "detached": 2.5, "water": 0.2},
+        uses={"farm": 5, "field": 2.5, "forest": 1.2, "detached": 3.5, "water": 0.2},
         block_m=(70, 170),
         street_m=(3.5, 6),
         parcel_m=(26, 36),

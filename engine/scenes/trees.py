@@ -67,8 +67,9 @@ def _spots(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, grove: G
 
 
 def _distance_m(taken: np.ndarray, pixel_m: float) -> np.ndarray:
-    """Distance of every pixel to the nearest taken one, metres."""
-    return cv2.distanceTransform(1 - taken.astype(np.uint8), cv2.DIST_L2, 5) * pixel_m
+    """Distance of every pixel to the nearest taken one, metres; far away where none is taken."""
+    free_px = cv2.distanceTransform(1 - taken.astype(np.uint8), cv2.DIST_L2, 5)
+    return np.minimum(free_px, 1e5) * np.float32(pixel_m)
 
 
 def plant(canvas: Canvas, x: float, y: float, kind: str, radius: float) -> None:
