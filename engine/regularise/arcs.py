@@ -64,7 +64,7 @@ def _round_ring(points: np.ndarray, source: shapely.Geometry, tolerance_m: float
     if len(points) > _MIN_CORNERS and _roundness(points, edge) > _MIN_ROUNDNESS:
         circle = _better_circle(np.append(points, points[0]), source, tolerance_m)
         if circle is not None:
-            return _full_circle(*circle, np.sign(turn.sum()), tolerance_m), True
+            return _full_circle(*circle, points[0], np.sign(turn.sum()), tolerance_m), True
         return points, False
     # Begin where a chain begins, so that none runs across the end of the array.
     starts = np.flatnonzero((sense != 0) & (sense != np.roll(sense, 1)))
@@ -130,11 +130,12 @@ def _step_angle(radius: float, tolerance_m: float) -> float:
     return 2 * np.arccos(1 - min(0.1 * tolerance_m / radius, 0.29))
 
 
-def _full_circle(centre: complex, radius: float, sense: float, tolerance_m: float) -> np.ndarray:
-    """Regular polygon of the circle's area, vertices in multiples of four."""
+def _full_circle(centre: complex, radius: float, corner: complex, sense: float, tolerance_m: float) -> np.ndarray:
+    """Regular polygon of the circle's area, vertices in multiples of four, the first towards a corner."""
     number = 4 * int(np.ceil(np.pi / 2 / _step_angle(radius, tolerance_m)))
     radius *= np.sqrt(2 * np.pi / number / np.sin(2 * np.pi / number))
-    return centre + radius * np.exp(1j * sense * 2 * np.pi * np.arange(number) / number)
+    first = (corner - centre) / abs(corner - centre)
+    return centre + radius * first * np.exp(1j * sense * 2 * np.pi * np.arange(number) / number)
 
 
 def _touch(centre: complex, radius: float, corner: complex, beyond: complex) -> complex:

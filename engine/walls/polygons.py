@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from .corners import settle_corners
-from .fits import Pieces
+from .fits import Pieces, trimmed
 from .rings import Rings, sample_rings
 from .segmentation import Penalties, candidate_corners, divide_rings
 
@@ -124,8 +124,11 @@ def _corners_of(rings: Rings, *divisions: Pieces) -> list[np.ndarray]:
 def _pool_frames(sampled, pieces, frame, turns, first_guess, trust):
     """The frame that fits all walls of a polygon at once, by the pooled moments of their samples."""
     rings, polygon = sampled.rings, sampled.owner[pieces.ring]
-    start = pieces.start % rings.count[pieces.ring]
-    m, _, _, cxx, cxy, cyy = rings.piece_moments(pieces.ring, start, pieces.ends(rings) - pieces.start + start)
+    n = rings.count[pieces.ring]
+    start = pieces.start % n
+    # One sample at each end may belong to the wall around the corner.
+    low, high = trimmed(start, pieces.ends(rings) - pieces.start + start, np.ones_like(start))
+    _, _, _, cxx, cxy, cyy = rings.piece_moments(pieces.ring, low % n, high - low + low % n)
     # A complex number at twice the wall's angle, as long as the wall's length cubed (over 12).
     doubled = ((cxx - cyy) + 2j * cxy) * rings.step_m[pieces.ring] * 12
     away = np.angle(doubled)[:, None] / 2 - (frame[:, None] + turns)[polygon]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 from cadastral_vectorizer.engine.contours import outline_instance, trace_mask, trace_probability
 from cadastral_vectorizer.engine.contracts import Grid, Instance
 from cadastral_vectorizer.engine.errors import InvalidParameter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 

@@ -9,16 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from shapely import affinity
-
 from cadastral_vectorizer.engine.simplify import (
     refit_polygons,
     simplify_douglas_peucker,
     simplify_refit,
     simplify_visvalingam,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely import affinity
 
 shapes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "geometry" / "shapes.py")))
 METHODS = [simplify_douglas_peucker, simplify_refit, simplify_visvalingam]
