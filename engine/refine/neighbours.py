@@ -18,9 +18,10 @@ def keep_apart(
     """Give every pixel that several instances claim to the most probable one.
 
     The loser gets the complement of the winner's probability there, so that both contours run along
-    the same sub-pixel line. Instances that were not redrawn keep all their pixels. A redrawn one that
-    loses everything goes back to its input. All losses are found before any is applied, so the order
-    of the instances does not matter; ties go to the smaller id.
+    the same sub-pixel line. Instances that were not redrawn keep all their pixels. Two that shared more
+    than half of the smaller one before are sightings of the same building, not neighbours, and are left
+    alone. A redrawn one that loses everything goes back to its input. All losses are found before any
+    is applied, so the order of the instances does not matter; ties go to the smaller id.
     """
     everything = [*redrawn, *context]
     if not everything:
@@ -34,12 +35,22 @@ def keep_apart(
             continue
         probability = instance.probability.copy()
         for other_index in tree.query(boxes[index]):
-            if other_index != index:
-                fixed = other_index >= len(redrawn) or redrawn[other_index] is before[other_index]
+            fixed = other_index >= len(redrawn) or redrawn[other_index] is before[other_index]
+            other_before = everything[other_index] if fixed else before[other_index]
+            if other_index != index and not same_building(before[index], other_before):
                 yield_pixels(probability, instance, everything[other_index], fixed=fixed)
         lost = not (probability >= 128).any()
         results.append(before[index] if lost else replace(instance, probability=probability))
     return results
+
+
+def same_building(first: Instance, second: Instance) -> bool:
+    """Whether two masks share more than half of the smaller one."""
+    shared = intersect(first.box, second.box)
+    if shared is None:
+        return False
+    both = np.count_nonzero(cut(first.mask, first.box, shared) & cut(second.mask, second.box, shared))
+    return both > 0.5 * min(np.count_nonzero(first.mask), np.count_nonzero(second.mask))
 
 
 def yield_pixels(probability: np.ndarray, instance: Instance, other: Instance, *, fixed: bool) -> None:

@@ -46,10 +46,37 @@ def predict_rough_masks(
         tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
         found = predict(model, tensor, bfloat16=bfloat16, score_threshold=score_threshold)[0]
         masks = [rescale(p, pixel_m / chip.pixel_m, chip.labels.shape) for p in found]
-        kept = [mask for mask in masks if mask is not None]
+        kept = drop_duplicates([mask for mask in masks if mask is not None])
         write_rough_masks(folder, chip.name, kept)
         count += len(kept)
     return count
+
+
+def drop_duplicates(masks: Sequence[RoughMask], *, same_share: float = 0.5) -> list[RoughMask]:
+    """The masks, best first, without those that share more than `same_share` of the smaller one with a
+    better one; what the merge stage would not let through is no example either."""
+    kept: list[RoughMask] = []
+    for mask in masks:
+        area = np.count_nonzero(mask.probability >= 128)
+        if not any(
+            shared_px(mask, other) > same_share * min(area, np.count_nonzero(other.probability >= 128))
+            for other in kept
+        ):
+            kept.append(mask)
+    return kept
+
+
+def shared_px(first: RoughMask, second: RoughMask) -> int:
+    """How many pixels two masks have in common."""
+    left, top = max(first.box[0], second.box[0]), max(first.box[1], second.box[1])
+    right, bottom = min(first.box[2], second.box[2]), min(first.box[3], second.box[3])
+    if right <= left or bottom <= top:
+        return 0
+    parts = [
+        m.probability[top - m.box[1] : bottom - m.box[1], left - m.box[0] : right - m.box[0]] >= 128
+        for m in (first, second)
+    ]
+    return int(np.count_nonzero(parts[0] & parts[1]))
 
 
 def rescale(prediction: Prediction, scale: float, shape: tuple[int, ...]) -> RoughMask | None:

@@ -159,6 +159,16 @@ def test_neighbours_do_not_overlap_after_refinement(scene):
     assert not overlap.any()
 
 
+def test_two_sightings_of_one_building_do_not_rob_each_other(scene):
+    picture, truths, instances = scene
+    x_min, y_min, x_max, y_max = truths[2]
+    twice = [instances[2], make_instance("twin", (x_min + 6, y_min, x_max, y_max - 3))]
+    refined = Refiner(BrightnessRefiner()).refine_instances(twice, make_reader(picture))
+    for instance in refined:
+        assert instance.refined
+        assert draw(instance, picture.shape).sum() == pytest.approx((x_max - x_min) * (y_max - y_min), abs=4)
+
+
 def test_the_gate_keeps_an_input_the_network_expects_to_make_worse(scene):
     picture, _, instances = scene
     refined = Refiner(BrightnessRefiner(gain=-1.0)).refine_instances(instances, make_reader(picture))

@@ -16,7 +16,7 @@ from cadastral_vectorizer.engine.training.pairs import (
     load_rough_masks,
     write_rough_masks,
 )
-from cadastral_vectorizer.engine.training.rough_masks import rescale
+from cadastral_vectorizer.engine.training.rough_masks import drop_duplicates, rescale
 from cadastral_vectorizer.models.detector import Prediction
 
 
@@ -190,3 +190,13 @@ def test_masks_of_a_working_grid_come_back_to_chip_pixels_in_place():
     assert rows.mean() + 0.5 + 30 == pytest.approx(1.5 * (20 + 6), abs=0.05)
     assert len(rows) == pytest.approx(1.5 * 1.5 * 80, rel=0.08)
     assert rescale(Prediction((10, 20, 26, 32), probability * 0, 0.9), 1.5, (200, 240)) is None
+
+
+def test_of_two_sightings_of_a_building_the_better_one_is_an_example():
+    full = np.full((40, 60), 255, np.uint8)
+    best, nested, neighbour = (
+        RoughMask((50, 40, 110, 80), full),
+        RoughMask((52, 42, 82, 72), full[:30, :30]),
+        RoughMask((100, 40, 130, 70), full[:30, :30]),
+    )
+    assert drop_duplicates([best, nested, neighbour]) == [best, neighbour]
