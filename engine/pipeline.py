@@ -28,7 +28,7 @@ from .crs import center_lonlat, metric_crs, transform_geometries
 from .geometry import shape_outlines
 from .journal import Journal
 from .merge.seams import merge_instances
-from .output import write_buildings
+from .output import require_writable, write_buildings
 from .progress import Reporter
 from .raster.source import RasterSource
 from .raster.tiling import plan_tiles
@@ -48,6 +48,7 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
         EngineError: with what happened and what to do; finished tiles stay in the job folder.
     """
     config.validate()
+    require_writable(config.output)
     clock = Clock()
     package = open_package(config.model)
     low, high = package.manifest.get("pixel_range_m", (0.0, float("inf")))

@@ -1,5 +1,5 @@
 """Outlines to a layer."""
 
-from .buildings import write_buildings
+from .buildings import require_writable, write_buildings
 
-__all__ = ["write_buildings"]
+__all__ = ["require_writable", "write_buildings"]

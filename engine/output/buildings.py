@@ -54,6 +54,24 @@ def write_buildings(
             leftover.unlink(missing_ok=True)
 
 
+def require_writable(path: str) -> None:
+    """Make the folder of `path` and write into it, so that a bad place is refused before the work, not after.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    target = Path(path)
+    probe = target.with_name(f".{target.name}.{os.getpid()}.probe")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"The result {target} cannot be written ({error.strerror})", "Choose another place"
+        ) from error
+
+
 def tabulate(outlines: Sequence[Outline], model: str) -> gpd.GeoDataFrame:
     """One row per building, geometry in metres, fields as the design names them."""
     geometry = np.array([o.geometry for o in outlines], dtype=object)
