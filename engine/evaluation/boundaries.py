@@ -13,6 +13,7 @@ import shapely
 
 from .masks import expand
 
+_MOST_COMBINATIONS = 1 << 15  # of points and segments of one polygon before a tree is faster
 _BLOCK = 1 << 16  # point-segment combinations held at once: stays in the processor's cache
 
 
@@ -107,31 +108,48 @@ def nearest_on_boundary(
     """
     low = np.searchsorted(segments.owner, owner)
     high = np.searchsorted(segments.owner, owner, side="right")
+    where = np.empty(len(xy), np.int64)
+    cost = np.bincount(owner, weights=high - low, minlength=segments.count)
+    light = cost[owner] <= _MOST_COMBINATIONS
+    where[light] = _try_all(xy[light], low[light], high[light], segments)
+    for heavy in np.flatnonzero(cost > _MOST_COMBINATIONS):
+        mine = slice(*np.searchsorted(owner, [heavy, heavy + 1]))
+        first, last = low[mine.start], high[mine.start]
+        where[mine] = first + _search(xy[mine], segments.start[first:last], segments.end[first:last])
+    offset = _offset(xy, where, segments)
+    return np.hypot(*offset.T), xy + offset, where
+
+
+def _try_all(xy: np.ndarray, low: np.ndarray, high: np.ndarray, segments: Segments) -> np.ndarray:
+    """int64[K]: nearest segment of each point among ``low .. high``; small polygons are fastest without an index."""
+    where = np.empty(len(xy), np.int64)
     ends = np.cumsum(high - low)
-    distance, foot, where = np.empty(len(xy)), np.empty((len(xy), 2)), np.empty(len(xy), np.int64)
     first = 0
     while first < len(xy):
         done = ends[first - 1] if first else 0
         last = max(int(np.searchsorted(ends, done + _BLOCK, side="right")), first + 1)
-        part = slice(first, last)
-        distance[part], foot[part], where[part] = _nearest(xy[part], low[part], high[part], segments)
+        point, segment = expand(low[first:last], high[first:last])
+        offset = _offset(xy[first + point], segment, segments)
+        squared = np.einsum("ij,ij->i", offset, offset)
+        count = (high - low)[first:last]
+        least = np.minimum.reduceat(squared, np.cumsum(count) - count)
+        # The first segment that attains the least distance.
+        at = np.flatnonzero(squared == least[point])
+        where[first:last] = segment[at[np.unique(point[at], return_index=True)[1]]]
         first = last
-    return distance, foot, where
+    return where
 
 
-def _nearest(
-    xy: np.ndarray, low: np.ndarray, high: np.ndarray, segments: Segments
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    point, segment = expand(low, high)
+def _search(xy: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """int64[K]: nearest segment of each point, by a tree; for outlines of hundreds of vertices."""
+    tree = shapely.STRtree(shapely.linestrings(np.stack((start, end), axis=1)))
+    return tree.query_nearest(shapely.points(xy), all_matches=False)[1]
+
+
+def _offset(xy: np.ndarray, segment: np.ndarray, segments: Segments) -> np.ndarray:
+    """float64[K, 2]: from each point to its nearest place on its segment."""
     start = segments.start[segment]
     along = segments.end[segment] - start
-    to_point = xy[point] - start
+    to_point = xy - start
     share = np.einsum("ij,ij->i", to_point, along) / np.einsum("ij,ij->i", along, along)
-    offset = np.clip(share, 0.0, 1.0)[:, None] * along - to_point
-    squared = np.einsum("ij,ij->i", offset, offset)
-    starts = np.cumsum(high - low) - (high - low)
-    least = np.minimum.reduceat(squared, starts)
-    # The first segment that attains the least distance.
-    at = np.flatnonzero(squared == least[point])
-    at = at[np.unique(point[at], return_index=True)[1]]
-    return np.sqrt(least), xy + offset[at], segment[at]
+    return np.clip(share, 0.0, 1.0)[:, None] * along - to_point

@@ -136,6 +136,7 @@ def test_hausdorff_agrees_with_geos_within_half_the_spacing(first, second):
 def test_nearest_points_are_those_of_geos(seed):
     rng = np.random.default_rng(seed)
     polygons = np.array([blob(seed + k) for k in range(4)], dtype=object)
+    polygons[2] = shapely.segmentize(polygons[2], 0.02)  # enough segments for a tree
     owner = np.sort(rng.integers(0, 4, 50))
     xy = rng.uniform(-12, 12, (50, 2))
     distance, foot, where = nearest_on_boundary(xy, owner, boundary_segments(polygons))
@@ -167,9 +168,21 @@ def test_boundary_iou_is_iou_for_polygons_thinner_than_the_band():
 
 
 def test_boundary_iou_counts_the_band_along_holes():
-    # Courtyard: 96 m2 less its core (8x8 less 4x4 = 48) is a band of 48; the square's band is 36.
+    # The core is 8 x 8 less the hole grown by 1 with round corners (4 + 8 + pi): a band of 96 - 64 + 12 + pi.
     found = boundary_iou(array(COURTYARD), array(SQUARE), band_m=1.0)
-    assert found == pytest.approx([36 / 48], abs=1e-9)
+    assert found == pytest.approx([36 / (44 + np.pi)], abs=1e-3)
+
+
+def test_outlines_traced_around_pixels_are_measured_in_reasonable_time():
+    steps = np.arange(0, 400)
+    stairs = np.repeat(np.column_stack((steps * 0.15, steps * 0.1)), 2, axis=0)
+    stairs[1::2, 0] += 0.15
+    ragged = shapely.Polygon([*stairs, (60, -20), (0, -20)])
+    smooth = shapely.Polygon([(0, 0), (60, 40), (60, -20), (0, -20)])
+    shapes = measure_shapes(array(ragged), array(smooth))
+    assert shapes.predicted_vertices[0] > 700
+    assert shapes.hausdorff_m[0] == pytest.approx(0.1)  # the last step ends a step below the top
+    assert boundary_iou(array(ragged), array(smooth), band_m=2.0)[0] > 0.93
 
 
 @given(first=st.integers(0, 5000), second=st.integers(0, 5000), band=st.floats(0.05, 5))
