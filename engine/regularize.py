@@ -56,7 +56,7 @@ def regularize_file(config: RegularizeConfig, reporter: Reporter) -> dict[str, A
     results: dict[int, dict[str, Any]] = {}
     left_out: set[int] = set()
     groups = _metric_groups(features, crs_wkt)
-    if not groups and not any(f.reason for f in features):
+    if features and not groups:
         raise VectorError(f"{config.input} has no polygons", "Choose a polygon layer")
     for n, (metric_wkt, members) in enumerate(groups):
         with reporter.span(0.05 + 0.85 * n / len(groups), 0.05 + 0.85 * (n + 1) / len(groups)):

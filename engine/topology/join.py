@@ -7,6 +7,8 @@ import shapely
 
 from .grid import GRID_M, largest_polygon
 
+MAX_SLIDE = 1.5
+"""How far a corner may move when its wall does, in snapping distances."""
 _PARALLEL_SIN = np.sin(np.radians(12.0))
 _MIN_OVERLAP_M = 0.5
 _MIN_SHARE = 0.1  # of its area a polygon keeps, or it counts as covered
@@ -108,6 +110,6 @@ def _slide(ring: np.ndarray, onto: np.ndarray, theirs: np.ndarray, snap_m: float
     foot_own = q + ((ring - q) * e.conj()).real * e
     foot_before = p + ((ring - p) * d.conj()).real * d
     dropped = np.where(own, foot_own, np.where(own[before], foot_before, ring))
-    out = np.where(flat | (np.abs(meeting - ring) > 3 * snap_m), dropped, meeting)
+    out = np.where(flat | (np.abs(meeting - ring) > MAX_SLIDE * snap_m), dropped, meeting)
     out = np.where(own | own[before], out, ring)
     return out[np.abs(out - np.roll(out, 1)) > GRID_M / 2]

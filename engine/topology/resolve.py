@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from ..contracts import Outline
 from .cover import partition
 from .grid import GRID_M, snap_to_grid
-from .join import align_walls, cut_free
+from .join import MAX_SLIDE, align_walls, cut_free
 
 
 def resolve(
@@ -42,7 +42,7 @@ def resolve(
     shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
     checks = [o.check for o in outlines]
     hidden = np.zeros(len(outlines), bool)
-    for members in neighbourhoods(shapes, reach_m=snap_m):
+    for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m):
         members = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
         settled, covered = _settle(shapes[members], snap_m=snap_m)
         for k, shape, by in zip(members, settled, covered):
@@ -79,7 +79,8 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
     claims, covered = list(shapes), [None] * len(shapes)
     tree = shapely.STRtree(shapes)
     for k in range(1, len(shapes)):
-        near = tree.query(shapes[k], predicate="dwithin", distance=max(snap_m, GRID_M))
+        # Walls move, those of the rival too: whoever may come to touch counts.
+        near = tree.query(shapes[k], predicate="dwithin", distance=max(2 * MAX_SLIDE * snap_m, GRID_M))
         rivals = sorted(int(r) for r in near if r < k and covered[r] is None)
         if not rivals:
             continue

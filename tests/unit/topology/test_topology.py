@@ -40,7 +40,8 @@ def terrace(seed, houses=6, jitter_m=0.12, turn=True):
     x, row = 0.0, []
     for _ in range(houses):
         width, depth, front = rng.uniform(5, 9), rng.uniform(8, 12), rng.choice([0, 0, 1.5])
-        row.append(box(x + rng.uniform(-1, 1) * jitter_m, front, x + width + rng.uniform(-1, 1) * jitter_m, front + depth))
+        left, right = x + rng.uniform(-1, 1, 2) * jitter_m + (0, width)
+        row.append(box(left, front, right, front + depth))
         x += width
     angle = rng.uniform(0, 360) if turn else 0
     return [affinity.translate(affinity.rotate(p, angle, origin=(0, 0)), 533_000, 9_367_000) for p in row]
