@@ -59,17 +59,41 @@ def call(*arguments, timeout=300, **options) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def polygon_file(path, wkts, crs=32633):
-    """Write polygons given as WKT into a new GeoPackage and return its path."""
+def polygon_file(path, wkts, crs=32633, **columns):
+    """Write polygons given as WKT, with columns of text or numbers, into a new GeoPackage and return its path."""
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(crs)
     dataset = ogr.GetDriverByName("GPKG").CreateDataSource(str(path))
-    layer = dataset.CreateLayer("polygons", reference, ogr.wkbPolygon)
-    for wkt in wkts:
+    multi = any(wkt.startswith("MULTI") for wkt in wkts)
+    layer = dataset.CreateLayer(path.stem, reference, ogr.wkbMultiPolygon if multi else ogr.wkbPolygon)
+    for name, values in columns.items():
+        layer.CreateField(ogr.FieldDefn(name, ogr.OFTString if isinstance(values[0], str) else ogr.OFTReal))
+    for row, wkt in enumerate(wkts):
         feature = ogr.Feature(layer.GetLayerDefn())
         feature.SetGeometry(ogr.CreateGeometryFromWkt(wkt))
+        for name, values in columns.items():
+            feature.SetField(name, values[row])
         layer.CreateFeature(feature)
     return path
+
+
+def box(west, south, width=10.0, height=10.0):
+    """WKT of a rectangle, metres from (500000, 4000000)."""
+    west, south = 500000 + west, 4000000 + south
+    east, north = west + width, south + height
+    return f"POLYGON(({west} {south}, {east} {south}, {east} {north}, {west} {north}, {west} {south}))"
+
+
+def reproject(wkts, target, source=32633):
+    """The same shapes in another CRS, x before y."""
+    crs = [osr.SpatialReference(), osr.SpatialReference()]
+    for reference, code in zip(crs, (source, target)):
+        reference.ImportFromEPSG(code)
+        reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+    moved = [ogr.CreateGeometryFromWkt(wkt) for wkt in wkts]
+    for geometry in moved:
+        geometry.Transform(osr.CoordinateTransformation(*crs))
+    return [geometry.ExportToWkt() for geometry in moved]
 
 
 def read_layer(path, layer=0):
