@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import types
 import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -56,7 +55,7 @@ class Config:
 
 def _coerce(name: str, hint: Any, value: Any) -> Any:
     """Check one JSON value against its type hint; integers pass as floats, lists become tuples."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
     for option in options:
         if option is type(None) and value is None:
             return None
@@ -70,7 +69,7 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
             item, *rest = typing.get_args(option)
             items = [item] * len(value) if rest == [Ellipsis] else [item, *rest]
             if len(items) == len(value):
-                return tuple(_coerce(name, i, v) for i, v in zip(items, value, strict=True))
+                return tuple(_coerce(name, i, v) for i, v in zip(items, value))  # noqa: B905  (strict= needs Python 3.10)
     readable = str(hint).replace("<class '", "").replace("'>", "")
     raise InvalidParameter(f"{name} = {value!r} is not of type {readable}", "Correct the value")
 
