@@ -21,7 +21,8 @@ class Camera:
 
     Attributes:
         gain: exposure; veil: share of haze, 0..1; cast: factors of red, green and blue.
-        saturation, gamma, contrast: of the tone curve.
+        pivot, contrast: spread of the brightness around a middle; saturation: of the colours.
+        gamma: of the tone curve.
         blur_px: standard deviation of the optics; sharpen: amount of unsharp masking, 0 for none.
         noise: standard deviation of the sensor noise, 0..1; quality: of JPEG, 0 for none.
     """
@@ -29,35 +30,39 @@ class Camera:
     gain: float
     veil: float
     cast: tuple[float, float, float]
+    pivot: float
+    contrast: float
     saturation: float
     gamma: float
-    contrast: float
     blur_px: float
     sharpen: float
     noise: float
     quality: int
 
 
-def choose_camera(rng: np.random.Generator, *, brightness: float, haze: float, pixel_m: float) -> Camera:
-    """A random camera.
+def choose_camera(rng: np.random.Generator, sample: np.ndarray, *, haze: float, pixel_m: float) -> Camera:
+    """A random camera; brightness and contrast come out about as spread as those of real orthophotos.
 
     Args:
-        brightness: mean of the lit scene, which the exposure follows.
+        sample: float32[H, W, 3] of the lit scene, which exposure and contrast follow.
         haze: how strong it may be, 0..1.
         pixel_m: ground pixel, because fine grids often hold softer content.
     """
-    wanted = rng.uniform(0.2, 0.34) if rng.random() < 0.15 else rng.uniform(0.34, 0.56)
+    brightness, spread = float(sample.mean()), float(sample.mean(axis=2).std())
+    wanted = rng.uniform(0.2, 0.34) if rng.random() < 0.15 else rng.uniform(0.36, 0.58)
+    gain = float(np.clip(wanted / max(brightness, 1e-3), 0.6, 1.6))
     warm, green = rng.normal(0, 0.032), rng.normal(0, 0.015)
-    softest = 0.95 * float(np.clip(0.15 / pixel_m, 1.0, 2.2))
+    softest = 0.85 * float(np.clip(0.15 / pixel_m, 1.0, 2.2))
     return Camera(
-        gain=float(np.clip(wanted / max(brightness, 1e-3), 0.6, 1.45)),
-        veil=float(rng.beta(1.2, 4) * haze * 0.6),
+        gain=gain,
+        veil=float(rng.beta(1.2, 4) * haze * 0.5),
         cast=(1 + warm, 1 + green, 1 - warm),
-        saturation=rng.uniform(0.5, 1.05),
-        gamma=rng.uniform(0.8, 1.15),
-        contrast=rng.uniform(0, 0.45),
-        blur_px=rng.uniform(0.35, softest),
-        sharpen=rng.uniform(0.2, 0.9) if rng.random() < 0.4 else 0.0,
+        pivot=gain * brightness,
+        contrast=float(np.clip(rng.uniform(0.13, 0.22) / max(gain * spread, 1e-3), 0.85, 2.0)),
+        saturation=rng.uniform(0.5, 1.15),
+        gamma=rng.uniform(0.85, 1.12),
+        blur_px=rng.uniform(0.3, softest),
+        sharpen=rng.uniform(0.2, 0.9) if rng.random() < 0.55 else 0.0,
         noise=rng.uniform(0.002, 0.02),
         quality=int(rng.integers(55, 96)) if rng.random() < 0.75 else 0,
     )
@@ -68,7 +73,7 @@ def photograph(canvas: Canvas, *, haze: float) -> np.ndarray:
     rng, (width, height) = canvas.rng, canvas.size_px
     shadow = canvas.shadow()
     sample = canvas.lit(shadow, (slice(None, None, 7), slice(None, None, 7)))
-    camera = choose_camera(rng, brightness=float(sample.mean()), haze=haze, pixel_m=canvas.pixel_m)
+    camera = choose_camera(rng, sample, haze=haze, pixel_m=canvas.pixel_m)
     image = np.empty((height, width, 3), np.uint8)
     for rows, padded in _strips(height):
         exposed = _expose(camera, canvas.lit(shadow, (padded, slice(None))))
@@ -93,9 +98,9 @@ def _expose(camera: Camera, light: np.ndarray) -> np.ndarray:
     image *= rgb(camera.cast)
     grey = image.mean(axis=2, keepdims=True)
     image = grey + np.float32(camera.saturation) * (image - grey)
+    image = np.float32(camera.pivot) + np.float32(camera.contrast) * (image - np.float32(camera.pivot))
     np.clip(image, 0, 1, out=image)
     image **= np.float32(camera.gamma)
-    image += np.float32(camera.contrast) * image * (1 - image) * (2 * image - 1)
     image = cv2.GaussianBlur(image, (0, 0), camera.blur_px)
     if camera.sharpen:  # as mosaicking software does
         image += np.float32(camera.sharpen) * (image - cv2.GaussianBlur(image, (0, 0), 1.2))

@@ -47,7 +47,7 @@ class Ground:
         colour = self.first + mix * (self.second - self.first)
         if self.kind == "water":
             return colour * (1 + 0.01 * grain[..., None])
-        value = 1 + rough * (0.04 * fine + 0.05 * leaf + 0.055 * speck) + (0.02 + 0.03 * rough) * grain
+        value = 1 + rough * (0.05 * fine + 0.07 * leaf + 0.075 * speck) + (0.03 + 0.03 * rough) * grain
         if self.tufts:
             amount = np.clip(leaf * 0.7 + fine * 0.6 - self.tufts[0], 0, 0.7)[..., None]
             colour += amount * (self.first * np.float32(self.tufts[1]) - colour)

@@ -41,7 +41,7 @@ def roof_colour(
         value = value + 0.10 * grain + _ripple(surface.across, 0.5, canvas.pixel_m, 0.06) + 0.06 * fine
     else:
         stain = np.clip(broad + 0.6 * fine - 0.9 + wear, 0, 1.5)
-        value = value - 0.13 * wear * stain + 0.025 * grain
+        value = value - 0.15 * wear * stain + 0.035 * grain
         if material == "concrete":
             damp = np.clip(fine * 0.8 - broad * 0.5 - 0.6, 0, 1)[..., None] * np.float32(0.4 * wear)
             colour = colour + damp * (rgb([0.33, 0.32, 0.30]) - colour)
@@ -60,7 +60,7 @@ def _metal(rng, pixel_m, surface, colour, broad, fine, grain, material, wear) ->
     table = rng.standard_normal(257).astype(np.float32)
     tint = table[(column * 73 + row * 151) % 257]
     uneven = 0.02 if material in ("tin_painted", "seam_metal") else 0.05
-    value = 1 + uneven * (0.6 + wear) * tint + 0.03 * broad + 0.015 * grain
+    value = 1 + uneven * (0.7 + wear) * tint + 0.04 * broad + 0.03 * grain
     ribs = rng.uniform(0.15, 0.3) if material != "seam_metal" else rng.uniform(0.4, 0.7)
     value = value + _ripple(surface.across, ribs, pixel_m, 0.08)
     value = value - 0.10 * _lines(surface.across, sheet, pixel_m, 0.05)
