@@ -42,7 +42,7 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
 
     Returns:
         Fields of the result event: output, buildings, left_out, seconds, stages, megapixels, model,
-        model_hash, device, precision, version, date, parameters.
+        model_hash, device, precision, version, date, parameters, stretch (of other than 8-bit rasters).
 
     Raises:
         EngineError: with what happened and what to do; finished tiles stay in the job folder.
@@ -54,8 +54,6 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
     low, high = package.manifest.get("pixel_range_m", (0.0, float("inf")))
     pixel_m = float(package.manifest["pixel_m"])
     with RasterSource.open(config.raster, pixel_m=pixel_m, min_pixel_m=low, max_pixel_m=high) as source:
-        for note in source.notes:
-            reporter.warn(note)
         grid = source.grid
         reporter.log(
             f"{grid.width} x {grid.height} pixels of {grid.pixel_m:.3f} m "
@@ -73,6 +71,9 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
                 instances = refine(config, package, source, instances, reporter)
         with clock.stage("contours"):
             outlines = trace(instances, grid, metric_wkt, area)
+        for note in source.notes:
+            reporter.warn(note)
+        stretch = source.stretch.to_dict() if source.stretch else None
     with clock.stage("geometry"), reporter.span(0.92, 0.99):
         outlines, left_out = shape_outlines(
             outlines, tolerance_m=config.tolerance_m, regularization=config.regularization,
@@ -85,6 +86,7 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
         "version": VERSION,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "parameters": config.to_dict(),
+        "stretch": stretch,
     }
     with clock.stage("write"):
         write_buildings(
@@ -125,6 +127,8 @@ def detect(
     bfloat16 = pick_bfloat16(device, config.precision)
     batch = config.batch_size or (8 if device.type != "cpu" else 4)
     with Journal.open(config.job_folder, fingerprint(config, package, source)) as journal:
+        for note in journal.notes:
+            reporter.warn(note)
         done = journal.done()
         todo = [t for t in tiles if (t.row, t.col) not in done]
         if done:

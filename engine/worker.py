@@ -83,8 +83,13 @@ def _watch(stdin: TextIO, reporter: Reporter) -> None:
 
 
 def main() -> int:
-    """Serve standard streams; whatever a library prints goes to standard error."""
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    """Serve standard streams, out of reach of libraries: what they print goes to standard error, and
+    what a hostile file makes them read from standard input is nothing."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     sys.stdout = sys.stderr
-    return serve(sys.stdin, events)
+    return serve(requests, events)
