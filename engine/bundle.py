@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 from ..models.package import ModelPackage, write_package
+from .calibration import score_exponent
 from .config import BundleConfig
 from .errors import TrainingError
 from .progress import Reporter
 
-DEFAULT_SCORE = 0.5
-"""Scores are bent so that this one gives the best F1 on the validation areas, whatever the network."""
 PIXEL_RANGE = (0.2, 3.5)  # native ground pixels the package accepts, times the pixel it was trained at
 TILE_PX, OVERLAP_PX = 512, 160
 COLUMNS = ("AP", "AP50", "AP75", "precision", "recall", "F1")
@@ -58,7 +56,7 @@ def bundle(config: BundleConfig, reporter: Reporter) -> dict[str, Any]:
         if not validation:
             raise TrainingError("The chips hold no validation split", "Export chips with one")
         best = validate_detector(model, validation, **run)["all"]["best_score"]
-        exponent = math.log(DEFAULT_SCORE) / math.log(min(max(best, 0.02), 0.98))
+        exponent = score_exponent(best)
         for split in ("val", "test"):
             part = [c for c in chips if c.split == split]
             if part:

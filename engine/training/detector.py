@@ -57,14 +57,24 @@ class DetectorTrainer:
         self.device = pick_device(config.device)
         self.bfloat16 = pick_bfloat16(self.device, config.precision)
         torch.manual_seed(config.seed)
-        self.model: MaskRCNN = build_detector(config.architecture)
+        self.model = self._build()
         if base is not None:
-            self.model.load_state_dict(base)
+            try:
+                self.model.load_state_dict(base)
+            except RuntimeError as error:
+                raise TrainingError(
+                    f"The base model does not fit the architecture {config.architecture}",
+                    "Choose the architecture it was trained as, or train from scratch",
+                ) from error
         self.model.to(self.device, memory_format=torch.channels_last)
         self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay)
         self.average = MovingAverage(self.model)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self._resume()
+
+    def _build(self) -> MaskRCNN:
+        """The network before any weights are put in; another kind of run may ask for other parameters."""
+        return build_detector(self.config.architecture)
 
     # -- data ---------------------------------------------------------------------------------------
 
@@ -122,6 +132,10 @@ class DetectorTrainer:
         cosine = 0.5 * (1 + math.cos(math.pi * min((x - WARMUP) / (1 - WARMUP), 1.0)))
         return self.config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
+    def _is_validation_due(self) -> bool:
+        """Whether the averaged weights are to be measured after this step."""
+        return self.step % self.config.validate_every == 0
+
     # -- the run ------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
@@ -151,7 +165,7 @@ class DetectorTrainer:
             last_time = now
             if self.step % 20 == 0:
                 self._report(losses)
-            if self.step % self.config.validate_every == 0 and self.validation:
+            if self.validation and self._is_validation_due():
                 self._validate(losses)
                 last_time = time.monotonic()
             if now - last_saved > CHECKPOINT_SECONDS:
@@ -246,9 +260,16 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) 
 def train_detector(
     config: TrainDetectorConfig, reporter: Reporter, base: dict[str, torch.Tensor] | None = None
 ) -> dict[str, Any]:
-    """Train, or continue, and leave ``last.pt``, ``best.pt`` and ``log.jsonl`` in the work folder."""
+    """Train, or continue, and leave ``last.pt``, ``best.pt`` and ``log.jsonl`` in the work folder.
+
+    Weights start from `base`, else from the package the configuration names, else anew.
+    """
     config.validate()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    if base is None and config.base:
+        from ...models.package import open_package
+
+        base = open_package(config.base).weights("detector")
     trainer = DetectorTrainer(config, reporter, base)
     figures = trainer.run()
     return {"validation": figures, "steps": trainer.step, "checkpoint": str(trainer.folder / "last.pt")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -30,6 +30,20 @@ def validate_detector(
     Every chip is resampled to `pixel_m` and seen in one piece. Scores are compared as they are
     across chips, so a model whose scores do not transfer between places pays for it.
     """
+    collectors = collect_matches(model, chips, pixel_m=pixel_m, bfloat16=bfloat16, reporter=reporter)
+    return {name: collector.figures(score_threshold) for name, collector in collectors.items()}
+
+
+def collect_matches(
+    model: MaskRCNN,
+    chips: Sequence[Chip],
+    *,
+    pixel_m: float,
+    bfloat16: bool,
+    group: Callable[[Chip], str] = lambda chip: chip.source,
+    reporter: Reporter | None = None,
+) -> dict[str, MatchCollector]:
+    """What was found and matched, by the `group` of the chips and pooled (``all``)."""
     device = next(model.parameters()).device
     model.eval()
     limits = model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img
@@ -42,7 +56,7 @@ def validate_detector(
             model.roi_heads.detections_per_img = int(limits[1] * share)
             tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
             found = predict(model, tensor, bfloat16=bfloat16)[0]
-            for name in (chip.source, "all"):
+            for name in (group(chip), "all"):
                 collectors.setdefault(name, MatchCollector()).add(
                     [p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels
                 )
@@ -50,7 +64,7 @@ def validate_detector(
                 reporter.check()
     finally:
         model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = limits
-    return {name: collector.figures(score_threshold) for name, collector in collectors.items()}
+    return collectors
 
 
 def resample_chip(chip: Chip, pixel_m: float) -> tuple[np.ndarray, np.ndarray]:

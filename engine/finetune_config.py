@@ -1,0 +1,125 @@
+"""What the jobs are asked to do that make the detector a town's own; see `engine/config.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
+from .errors import InvalidParameter
+
+
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """Orthophotos and annotations to a folder of training chips.
+
+    Attributes:
+        rasters: paths or GDAL names of the orthophotos.
+        annotations: vector file with the outlines of buildings.
+        output_folder: chip folder to write; an earlier chip folder there is replaced.
+        area: vector file whose polygons say where every building is outlined; outside nothing is known.
+            Empty: everywhere.
+        pixel_m: ground pixel of the chips; coarser rasters keep their own.
+        chip_px, overlap_px: side of the training chips, and how far they reach into each other.
+        empty_share: greatest share of chips without a building.
+        val_share: share of the buildings kept aside, block by block, to measure with.
+        block_m: side of those blocks; 0 chooses it by the extent.
+        seed: decides which blocks.
+    """
+
+    rasters: tuple[str, ...]
+    annotations: str
+    output_folder: str
+    area: str = ""
+    pixel_m: float = 0.12
+    chip_px: int = 768
+    overlap_px: int = 128
+    empty_share: float = 0.2
+    val_share: float = 0.2
+    block_m: float = 0.0
+    seed: int = 1
+
+    def validate(self) -> None:
+        if not self.rasters:
+            raise InvalidParameter("No raster is given", "Give at least one")
+        require_given("annotations", self.annotations)
+        require_given("output_folder", self.output_folder)
+        require_range("pixel_m", self.pixel_m, 0.02, 2.0)
+        require_range("chip_px", self.chip_px, 128, 4096)
+        require_range("overlap_px", self.overlap_px, 0, self.chip_px // 2)
+        require_range("empty_share", self.empty_share, 0.0, 0.9)
+        require_range("val_share", self.val_share, 0.0, 0.8)
+        require_range("block_m", self.block_m, 0.0, 1e5)
+        require_range("seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Config):
+    """Orthophotos and annotations, or chips, to a fine-tuned model package.
+
+    Attributes:
+        output: zip to write.
+        work_folder: chips, checkpoints and log; a run found there is continued.
+        rasters, annotations, area: see `ExportConfig`.
+        chips: chip folders, instead of rasters and annotations or beside them.
+        base: model package to start from; empty for the bundled one.
+        from_scratch: start from fresh weights of `architecture` instead; the base lends only its refiner.
+        pixel_m: ground pixel the model works at; 0 for that of the base.
+        report: HTML page to write; figures: JSON file to write; both optional.
+        minutes: time budget, validations not counted; `steps` instead where that is not 0.
+        frozen_stages: parts of the trunk that do not learn: 1 is the stem with the first stage, 4 all.
+        scenes_share: share of the crops taken from generated scenes.
+        validations: how often the weights are measured on the way.
+        patience: measurements without gain that end the run early; 0 never.
+    """
+
+    output: str
+    work_folder: str
+    rasters: tuple[str, ...] = ()
+    annotations: str = ""
+    area: str = ""
+    chips: tuple[str, ...] = ()
+    base: str = ""
+    from_scratch: bool = False
+    architecture: str = "compact"
+    pixel_m: float = 0.0
+    report: str = ""
+    figures: str = ""
+    name: str = ""
+    minutes: float = 15.0
+    steps: int = 0
+    batch_size: int = 8
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.02
+    frozen_stages: int = 0
+    scenes_share: float = 0.15
+    val_share: float = 0.2
+    validations: int = 10
+    patience: int = 5
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    seed: int = 1
+
+    def validate(self) -> None:
+        require_given("output", self.output)
+        require_given("work_folder", self.work_folder)
+        if bool(self.rasters) != bool(self.annotations):
+            raise InvalidParameter("Rasters and annotations belong together", "Give both, or a chip folder")
+        if not (self.rasters or self.chips):
+            raise InvalidParameter("There is nothing to learn from", "Give rasters and annotations, or a chip folder")
+        if self.pixel_m:
+            require_range("pixel_m", self.pixel_m, 0.03, 2.0)
+        require_range("steps", self.steps, 0, 1e7)
+        require_range("minutes", self.minutes, 0.0 if self.steps else 0.01, 1e5)
+        require_range("batch_size", self.batch_size, 1, 256)
+        require_range("learning_rate", self.learning_rate, 1e-7, 1.0)
+        require_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_range("frozen_stages", self.frozen_stages, 0, 4)
+        require_range("scenes_share", self.scenes_share, 0.0, 0.9)
+        require_range("val_share", self.val_share, 0.01, 0.8)
+        require_range("validations", self.validations, 1, 1000)
+        require_range("patience", self.patience, 0, 1000)
+        require_range("threads", self.threads, 0, 1024)
+        require_range("seed", self.seed, 0, 2**31 - 1)
+        require_choice("device", self.device, DEVICES)
+        require_choice("precision", self.precision, PRECISIONS)
