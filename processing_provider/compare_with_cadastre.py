@@ -12,7 +12,7 @@ from ..engine.config import CompareConfig
 from ..engine.errors import InvalidParameter
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import write_buildings, write_polygons
+from .layers import new_file, write_buildings, write_polygons
 from .reports import publish_figures
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
@@ -102,14 +102,15 @@ class CompareWithCadastre(CadastralAlgorithm):
         named["area"] = area.sourceName() if area else ""
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
             folder = Path(name)
+            bounds = new_file(folder, area.sourceName()) if area else ""
             if area:
-                write_polygons(area, folder / ".area.gpkg", context)
+                write_polygons(area, bounds, context)
             config = dataclasses.replace(
                 settings,
                 predicted=write_buildings(detected, folder, context, feedback),
                 cadastre=write_buildings(cadastre, folder, context, feedback, identifier=settings.cadastre_id),
                 cadastre_id="id",
-                area=str(folder / ".area.gpkg") if area else "",
+                area=str(bounds),
                 output=str(folder / ".changes.gpkg"),
                 figures=str(folder / ".figures.json") if figures else "",
             )

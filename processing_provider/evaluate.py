@@ -12,7 +12,7 @@ from ..engine.accuracy_limits import ORDER_P0393
 from ..engine.config import EvaluateConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import raster_source, write_buildings, write_polygons
+from .layers import new_file, raster_source, write_buildings, write_polygons
 from .reports import publish, publish_figures, push_link
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
@@ -125,14 +125,15 @@ class Evaluate(CadastralAlgorithm):
         report, figures = (self.parameterAsFileOutput(parameters, name, context) for name in ("REPORT", "FIGURES"))
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
             folder = Path(name)
+            bounds = new_file(folder, area.sourceName()) if area else ""
             if area:
-                write_polygons(area, folder / ".area.gpkg", context)
+                write_polygons(area, bounds, context)
             config = dataclasses.replace(
                 settings,
                 predicted=write_buildings(predicted, folder, context, feedback),
                 reference=write_buildings(reference, folder, context, feedback),
                 others=tuple(write_buildings(other, folder, context, feedback) for other in others),
-                area=str(folder / ".area.gpkg") if area else "",
+                area=str(bounds),
                 matches=str(folder / ".matches.gpkg") if parameters.get("OUTPUT") else "",
                 report=str(folder / ".report.html") if report else "",
                 figures=str(folder / ".figures.json") if figures else "",

@@ -59,8 +59,12 @@ def write_polygons(source, path: Path, context, *, split_parts=False) -> list[Qg
         The features, so that ``features[row]`` is the one with ``ROW == row``.
 
     Raises:
-        VectorError: the source holds no polygon. OutputError: it cannot be written.
+        VectorError: the source holds no polygon or has no CRS. OutputError: it cannot be written.
     """
+    if not source.sourceCrs().isValid():  # a GeoPackage would call it "undefined geographic"
+        raise VectorError(
+            f"The layer '{source.sourceName()}' has no coordinate reference system", "Set it in its properties"
+        )
     features = [feature for feature in source.getFeatures() if feature.hasGeometry()]
     if not features:
         raise VectorError(
@@ -94,7 +98,7 @@ def write_buildings(source, folder: Path, context, feedback, *, identifier="id")
     Raises:
         OutputError: it cannot be written. Cancelled.
     """
-    path = _new_file(folder, source.sourceName())
+    path = new_file(folder, source.sourceName())
     own, score = source.fields().lookupField(identifier), source.fields().lookupField("score")
     fields = QgsFields()
     fields.append(QgsField("id", TEXT))
@@ -152,9 +156,9 @@ def _straight(geometry: QgsGeometry) -> QgsGeometry:
     return straight
 
 
-def _new_file(folder: Path, name: str) -> Path:
+def new_file(folder: Path, name: str) -> Path:
     """A GeoPackage in `folder` that does not exist yet, named after a layer."""
-    stem = re.sub(r"[^\w (),+-]+", "_", name).strip(" _")[:60] or "layer"
+    stem = re.sub(r"[^\w (),.+-]+", "_", name).strip(" _.")[:60] or "layer"
     path, number = folder / f"{stem}.gpkg", 1
     while path.exists():
         number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ def publish(made: Path, target: Path) -> None:
         shutil.copyfile(made, partial)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise OutputError(
             f"The file {target} cannot be written ({error.strerror or error})", "Check the folder and the free space"
         ) from error

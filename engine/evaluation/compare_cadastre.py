@@ -77,6 +77,7 @@ def compare_with_cadastre(config: CompareConfig, reporter: Reporter) -> dict[str
     if not len(detected) and not len(cadastre):
         raise VectorError("Neither layer has a polygon to compare", "Check the layers, and the area if one was given")
     _check_identifiers(cadastre, reporter)
+    _check_extent(detected, cadastre, plane, reporter)
     reporter.progress(0.2, "Finding counterparts")
     pairs = overlap_pairs(detected.geometries, cadastre.geometries)
     if not len(pairs) and len(detected) and len(cadastre):
@@ -115,6 +116,18 @@ def _check_identifiers(cadastre: Layer, reporter: Reporter) -> None:
     double = len(cadastre) - len(set(cadastre.ids.tolist()))
     if double:
         reporter.warn(f"{cadastre.name}: {double} features repeat the identifier of another; both are kept as they are")
+
+
+def _check_extent(detected: Layer, cadastre: Layer, plane: Plane, reporter: Reporter) -> None:
+    if plane.area is not None or not len(detected):
+        return
+    extent = shapely.box(*shapely.total_bounds(detected.geometries))
+    outside = int((~shapely.intersects(extent, cadastre.geometries)).sum())
+    if outside:
+        reporter.warn(
+            f"{outside} of {len(cadastre)} buildings of {cadastre.name} lie outside the extent of the detections and"
+            " count as demolished; give the area in which buildings were looked for to leave them out"
+        )
 
 
 def find_links(pairs: Pairs, detected: Layer, cadastre: Layer, *, min_overlap: float) -> Links:

@@ -163,6 +163,8 @@ def read_vectors(path: str, wanted: tuple[str, ...] = ()) -> tuple[geopandas.Geo
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise VectorError(f"{path} has no geometry", "Give a polygon layer")
+    if frame.crs is not None and frame.crs.name.startswith("Undefined "):  # what GeoPackages write for none
+        frame = frame.set_crs(None, allow_override=True)
     return frame.rename(columns=columns), layer or Path(source).stem
 
 

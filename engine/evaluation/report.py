@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ svg .grid { stroke: #e5e7eb; stroke-width: 1; }
 @media (max-width: 700px) { .side { grid-template-columns: 1fr; } .chips { grid-template-columns: 1fr 1fr; } }
 @media print { body { padding: 0; max-width: none; font-size: 10pt; }
   table { font-size: 9pt; } td, th, td.n, th.n { padding-top: 2px; padding-bottom: 2px; } h2 { margin-top: 24px; }
-  h2, h3 { break-after: avoid; } figure, tr, .tile, .notes { break-inside: avoid; }
+  h2, h3, h2 + p { break-after: avoid; } table, figure, tr, .tile, .notes { break-inside: avoid; }
   .side { grid-template-columns: 1fr 1fr; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
@@ -341,13 +342,22 @@ def _worst(evaluation: Evaluation, plane: Plane, grid: PixelGrid | None, raster:
     )
 
 
+_FILES = ("predicted", "others", "reference", "area", "raster")
+_WRITTEN = ("matches", "report", "figures")
+
+
 def _parameters(figures: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
-        for name, value in figures["parameters"].items()
-        if value not in ("", [], None)
-    )
-    return f"<h2>Parameters</h2><table>{rows}</table>"
+    """What was compared, and how. Files stand without their folders: reports are handed around."""
+    rows = []
+    for name, value in figures["parameters"].items():
+        if name in _WRITTEN or value in ("", [], None):
+            continue
+        if name in _FILES:
+            value = ", ".join(Path(item).name for item in ([value] if isinstance(value, str) else value))
+        elif isinstance(value, list):
+            value = ", ".join(f"{item:g}" for item in value)
+        rows.append(f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>")
+    return f"<h2>Parameters</h2><table>{''.join(rows)}</table>"
 
 
 _LABELS = {

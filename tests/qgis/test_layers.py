@@ -160,6 +160,11 @@ def test_an_empty_layer_is_refused_with_a_sentence(run, polygons):
         run("regularizepolygons", {"INPUT": polygons(), "OUTPUT": "memory:"})
 
 
+def test_a_layer_without_crs_is_refused_with_a_sentence(run, polygons):
+    with pytest.raises(QgsProcessingException, match="'houses' has no coordinate reference system. Set it"):
+        run("regularizepolygons", {"INPUT": polygons(SQUARE, crs=""), "OUTPUT": "memory:"})
+
+
 def test_a_web_service_is_refused_with_a_sentence(provider):
     from cadastral_vectorizer.engine.errors import RasterError
     from cadastral_vectorizer.processing_provider.layers import raster_source
