@@ -135,6 +135,7 @@ def test_the_report_needs_no_network_and_no_scripts(evaluated):
     assert "@import" not in text
     assert "model A against reference" in text
     assert str(folder) not in text
+    assert "cadastral-" not in text  # the folder in which the engine worked
     assert f"Report: file://{folder}/report.html" in done.output
 
 

@@ -73,6 +73,17 @@ def run(listener=None, **options):
     return compare_with_cadastre(CompareConfig.from_dict(options), listener or Listener())
 
 
+def test_buildings_outside_the_extent_of_the_detections_are_pointed_out(village, tmp_path):
+    far = [*CADASTRE.values(), house(900, 900)]
+    village["cadastre"] = write(tmp_path / "wide.gpkg", far, cad_num=[*CADASTRE, "77:01:8"])
+    listener = Listener()
+    assert run(listener, **village)["summary"]["demolished"]["findings"] == 2
+    assert any(line.startswith("1 of 8 buildings of wide lie outside the extent") for line in listener.lines)
+    listener = Listener()
+    run(listener, **village, area=write(tmp_path / "area.gpkg", [house(-10, -10, 300, 40)]))
+    assert not any("outside the extent" in line for line in listener.lines)
+
+
 def test_every_kind_of_change_is_told_apart(village):
     listener = Listener()
     result = run(listener, **village)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 
 import geopandas
 import numpy as np
@@ -265,6 +267,18 @@ def test_layers_without_a_crs_are_taken_as_metres(tmp_path):
     result = run(listener, predicted=predicted, reference=reference, matches=str(tmp_path / "m.gpkg"))
     assert result["figures"]["IoU"] == pytest.approx(1)
     assert any("units are taken as metres" in line for line in listener.lines)
+
+
+@pytest.mark.parametrize("code", [0, -1])
+def test_undefined_coordinate_systems_of_geopackages_count_as_none(tmp_path, code):
+    path = write(tmp_path / "a.gpkg", [house(0, 0), house(20, 0)], id=["a", "b"])
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        for table in ("gpkg_contents", "gpkg_geometry_columns"):
+            database.execute(f"UPDATE {table} SET srs_id = {code}")
+    reporter = Listener()
+    figures = run(reporter, predicted=path, reference=path)["figures"]
+    assert (figures["tp"], figures["crs"]) == (2, "")
+    assert "No layer has a coordinate system; their units are taken as metres" in reporter.lines
 
 
 def test_layer_without_a_crs_is_taken_to_be_in_the_references(tmp_path, street):
