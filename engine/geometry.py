@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -58,15 +61,21 @@ def shape_outlines(
     shapes = drop_small_holes(np.array([o.geometry for o in sound], object), tolerance_m=tolerance_m)
     ask = regularization != "none" and tolerance_m > 0
     frames = find_frames(shapes, tolerance_m=tolerance_m) if ask and sound else None
-    for k in range(0, len(sound), BLOCK):
-        reporter.progress(0.7 * k / len(sound), "Straightening walls")
-        part = slice(k, k + BLOCK)
+
+    def straighten(part: slice) -> list[Outline]:
         said = None if frames is None else (frames[0][part], frames[1][part])
-        shaped += _straighten(sound[part], shapes[part], regularization, tolerance_m, said)
-    reporter.progress(0.7, "Joining neighbours")
+        return _straighten(sound[part], shapes[part], regularization, tolerance_m, said)
+
+    for block in _each_block(straighten, len(sound)):
+        shaped += block
+        reporter.progress(0.6 * len(shaped) / len(sound), "Straightening walls")
     clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered)
-    reporter.progress(0.9, "Comparing with the raw outlines")
-    done = {o.id: o for o in _measure(clean, raw, {o.id: o for o in shaped})}
+    reporter.progress(0.8, "Neighbours joined")
+    straight = {o.id: o for o in shaped}
+    done: dict[str, Outline] = {}
+    for block in _each_block(lambda part: _measure(clean[part], raw, straight), len(clean)):
+        done |= {o.id: o for o in block}
+        reporter.progress(0.8 + 0.2 * len(done) / len(clean), "Comparing with the raw outlines")
     covered = len(sound) - len(done)
     if covered:
         reporter.log(f"{covered} outlines that lie on others left out")
@@ -81,6 +90,21 @@ def shape_outlines(
         reporter.log(f"{left_out - covered} outlines smaller than {min_area_m2:g} m2 left out")
     reporter.progress(1.0, "Geometry done")
     return out, left_out
+
+
+def _each_block(work: Callable[[slice], list[Outline]], number: int) -> Iterator[list[Outline]]:
+    """Results of `work` on blocks, in order. Blocks run side by side: GEOS and numpy let go of the lock."""
+    parts = [slice(k, k + BLOCK) for k in range(0, number, BLOCK)]
+    if len(parts) < 2:
+        yield from map(work, parts)
+        return
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(parts)))
+    try:
+        for future in [pool.submit(work, part) for part in parts]:
+            yield future.result()
+    finally:
+        # After an error or a wish to cancel, nothing that has not begun is begun.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _measure(

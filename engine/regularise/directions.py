@@ -8,6 +8,7 @@ import shapely
 _SPREAD = np.radians(4.0)
 _ROUNDS = 6
 _SHARED_RAD = np.radians(2.0)
+_CHUNK = 20_000  # buildings whose neighbours are in memory together
 
 
 def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,18 +73,22 @@ def share_frames(
         `trust`.
     """
     points = shapely.centroid(polygons)
-    a, b = shapely.STRtree(points).query(points, predicate="dwithin", distance=1.5 * reach_m)
-    centre = shapely.get_coordinates(points)
-    apart = np.hypot(*(centre[a] - centre[b]).T)
-    turn = (frame[b] - frame[a] + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    say = trust[b] * strength * np.exp(-((apart / reach_m) ** 2) - (turn / _SHARED_RAD) ** 2)
+    centre, tree = shapely.get_coordinates(points), shapely.STRtree(points)
+    count = len(frame)
+    total, pull = np.zeros(count), np.zeros(count)
+    for low in range(0, count, _CHUNK):
+        a, b = tree.query(points[low : low + _CHUNK], predicate="dwithin", distance=1.5 * reach_m)
+        a += low
+        apart = np.hypot(*(centre[a] - centre[b]).T)
+        turn = (frame[b] - frame[a] + np.pi / 4) % (np.pi / 2) - np.pi / 4
+        say = trust[b] * strength * np.exp(-((apart / reach_m) ** 2) - (turn / _SHARED_RAD) ** 2)
+        say[a == b] = 0.0
+        total += np.bincount(a, say, count)
+        pull += np.bincount(a, say * turn, count)
     # However many neighbours there are, a building's own walls keep the majority.
-    total = np.bincount(a, np.where(a == b, 0.0, say), len(frame))
-    damp = np.minimum(1.0, strength * 5 * trust / np.maximum(total, 1e-12))
-    say = np.where(a == b, trust[a], say * damp[a])
-    weight = np.bincount(a, say, len(frame))
-    pulled = frame + np.bincount(a, say * turn, len(frame)) / np.maximum(weight, 1e-12)
-    return pulled, np.minimum(total, strength * 5 * trust)
+    weight = np.minimum(total, 5 * strength * trust)
+    damp = weight / np.maximum(total, 1e-12)
+    return frame + damp * pull / np.maximum(trust + weight, 1e-12), weight
 
 
 def polygon_edges(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
