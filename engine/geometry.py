@@ -69,7 +69,9 @@ def shape_outlines(
     for block in _each_block(straighten, len(sound)):
         shaped += block
         reporter.progress(0.6 * len(shaped) / len(sound), "Straightening walls")
-    clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered)
+    clean = resolve(
+        shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered, heartbeat=reporter.check
+    )
     reporter.progress(0.8, "Neighbours joined")
     straight = {o.id: o for o in shaped}
     done: dict[str, Outline] = {}

@@ -37,11 +37,12 @@ def partition(polygons: list[shapely.Polygon], *, grid_m: float, gap_m: float) -
     owner[first < len(polygons)] = first[first < len(polygons)]
     width = 2 * shapely.area(faces) / shapely.length(faces)
     loose = ((owner < 0) & (width < gap_m / 2)) | ((owner >= 0) & (width < SLIVER_M))
+    around = shapely.STRtree(faces)
     for k in np.flatnonzero(loose):
-        owner[k] = _best_neighbour(faces, owner, k)
+        owner[k] = _best_neighbour(faces, owner, int(k), around.query(faces[k], predicate="intersects"))
     out = []
-    for k, polygon in enumerate(polygons):
-        mine = faces[owner == k]
+    for number, polygon in enumerate(polygons):
+        mine = faces[owner == number]
         if not len(mine):
             out.append(polygon)
             continue
@@ -50,12 +51,9 @@ def partition(polygons: list[shapely.Polygon], *, grid_m: float, gap_m: float) -
     return out
 
 
-def _best_neighbour(faces: np.ndarray, owner: np.ndarray, k: int) -> int:
-    """Owner whose faces share most border with face `k`; -1 if none does."""
-    shared = shapely.length(shapely.intersection(shapely.boundary(faces[k]), shapely.boundary(faces)))
-    shared[k] = 0
-    shared[owner < 0] = 0
-    if not shared.any():
-        return -1
-    totals = np.bincount(owner[shared > 0], shared[shared > 0])
-    return int(np.argmax(np.round(totals, 6)))
+def _best_neighbour(faces: np.ndarray, owner: np.ndarray, k: int, near: np.ndarray) -> int:
+    """Owner whose faces, among those `near`, share most border with face `k`; -1 if none does."""
+    near = near[(near != k) & (owner[near] >= 0)]
+    shared = shapely.length(shapely.intersection(shapely.boundary(faces[k]), shapely.boundary(faces[near])))
+    totals = np.bincount(owner[near], np.round(shared, 6)) if len(near) else np.zeros(1)
+    return int(np.argmax(totals)) if totals.any() else -1

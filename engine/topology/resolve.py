@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,12 @@ from .join import MAX_SLIDE, align_walls, cut_free
 
 
 def resolve(
-    outlines: list[Outline], *, snap_m: float, tolerance_m: float, keep_covered: bool = True
+    outlines: list[Outline],
+    *,
+    snap_m: float,
+    tolerance_m: float,
+    keep_covered: bool = True,
+    heartbeat: Callable[[], None] | None = None,
 ) -> list[Outline]:
     """Make outlines a clean coverage.
 
@@ -31,6 +37,7 @@ def resolve(
         tolerance_m: a polygon of which others take more than a strip this wide along its whole
             outline is marked in `check`.
         keep_covered: whether outlines covered by others are returned.
+        heartbeat: called now and then; what it raises ends the work.
 
     Returns:
         Outlines in the same order: valid single polygons on a 0.01 m grid, no two overlapping. An
@@ -43,11 +50,13 @@ def resolve(
     checks = [o.check for o in outlines]
     hidden = np.zeros(len(outlines), bool)
     for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m):
-        members = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
-        settled, covered = _settle(shapes[members], snap_m=snap_m)
-        for k, shape, by in zip(members, settled, covered):
+        if heartbeat is not None:
+            heartbeat()
+        ranked = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
+        settled, covered = _settle(shapes[ranked], snap_m=snap_m)
+        for k, shape, by in zip(ranked, settled, covered):
             if by is not None:
-                checks[k] = _note(checks[k], f"lies on {outlines[members[by]].id}")
+                checks[k] = _note(checks[k], f"lies on {outlines[ranked[by]].id}")
                 hidden[k] = True
             elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
                 checks[k] = _note(checks[k], "lost ground to neighbours")
@@ -76,7 +85,8 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
     Returns:
         The polygons, and for each the index of the one that covers it, or None.
     """
-    claims, covered = list(shapes), [None] * len(shapes)
+    claims = list(shapes)
+    covered: list[int | None] = [None] * len(shapes)
     tree = shapely.STRtree(shapes)
     for k in range(1, len(shapes)):
         # Walls move, those of the rival too: whoever may come to touch counts.
