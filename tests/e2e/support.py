@@ -51,7 +51,7 @@ class Run:
         return " ".join(text.strip().splitlines()[0].split())
 
 
-def call(*arguments, timeout=300, **options) -> Run:
+def call(*arguments, timeout=900, **options) -> Run:
     """Call qgis_process."""
     done = subprocess.run(
         [str(QGIS_PROCESS), *arguments], capture_output=True, text=True, timeout=timeout, check=False, **options

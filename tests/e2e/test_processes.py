@@ -54,7 +54,8 @@ def start(vectorize, tmp_path):
     def begin(raster, output, **parameters):
         if "MODEL" not in parameters and "CADASTRAL_MODEL" in os.environ:
             parameters["MODEL"] = MODEL
-        settings = [f"{name}={value}" for name, value in {"INPUT": raster, "OUTPUT": output, **parameters}.items()]
+        given = {"INPUT": raster, "OUTPUT": output, "SCORE_THRESHOLD": 0.2, **parameters}  # as `vectorize` does
+        settings = [f"{name}={value}" for name, value in given.items()]
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
                 [str(QGIS_PROCESS), "run", "cadastral:vectorizebuildings", "--", *settings],
@@ -63,7 +64,7 @@ def start(vectorize, tmp_path):
             )
         started.append(process)
         engine = wait_for(lambda: engine_of(process.pid), 60)
-        wait_for(lambda: "..." in (tmp_path / "log").read_text(), 120)  # past 0 per cent: tiles are done
+        wait_for(lambda: "tile " in (tmp_path / "log").read_text(), 120)  # some tiles are done
         return process, engine
 
     yield begin
