@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-
 from cadastral_vectorizer.engine.cli import _keep_freed_memory
 from cadastral_vectorizer.engine.config import VectorizeConfig
 from cadastral_vectorizer.engine.pipeline import plan, vectorize
@@ -28,6 +26,7 @@ from cadastral_vectorizer.engine.raster.source import RasterSource
 from cadastral_vectorizer.models.device import pick_bfloat16, pick_device
 from cadastral_vectorizer.models.package import open_package
 from cadastral_vectorizer.models.refiners import MaskRefiner
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 
 def time_forward_passes(config: VectorizeConfig) -> float:

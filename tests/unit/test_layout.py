@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import configparser
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("engine", "models", "plugin", "processing_provider")

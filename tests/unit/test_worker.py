@@ -64,8 +64,8 @@ def test_bad_requests_end_in_one_sentence(request_line):
 
 
 def test_expected_failures_carry_what_and_todo(tmp_path):
-    request = {"job": "vectorize", "config": {"raster": str(tmp_path / "no.tif"), "output": "o.gpkg", "job_folder": "j"}}
-    events, code = ask(request)
+    config = {"raster": str(tmp_path / "no.tif"), "output": str(tmp_path / "o.gpkg"), "job_folder": str(tmp_path)}
+    events, code = ask({"job": "vectorize", "config": config})
     assert code == 1 and events[-1]["event"] == "error"
     assert events[-1]["what"] and events[-1]["todo"]
 

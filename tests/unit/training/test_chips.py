@@ -54,7 +54,9 @@ def test_a_folder_without_chips_is_refused(tmp_path):
         load_chips(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": 3, "annotations": []}', '{"images": [{}], "annotations": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"images": 3, "annotations": []}', '{"images": [{}], "annotations": []}']
+)
 def test_damaged_annotations_are_refused(tmp_path, text):
     (tmp_path / "annotations.json").write_text(text)
     with pytest.raises(TrainingError):
