@@ -101,6 +101,12 @@ def test_land_categories_come_with_their_limits_in_the_engine_s_order(provider):
     assert settings == EvaluateConfig(predicted="-", reference="-", limit_m=0.33)
 
 
+def test_what_the_evaluation_is_asked_reaches_the_engine_s_configuration(provider):
+    asked = {"SURVEYED": "true", "PIXEL_SIZE": "0.2", "SMALL_AREA": "10", "LARGE_AREA": "20"}
+    settings = provider.algorithm("evaluate").create().settings(asked, QgsProcessingContext())
+    assert (settings.surveyed, settings.pixel_m, settings.size_limits_m2) == (True, 0.2, (10.0, 20.0))
+
+
 def test_values_that_do_not_fit_together_are_refused_before_the_run(provider, engine, scene):
     algorithm = provider.algorithm("vectorizebuildings").create()
     parameters = {"INPUT": scene[0], "OUTPUT": "TEMPORARY_OUTPUT", "TILE_SIZE": "256", "OVERLAP": "200"}
