@@ -62,7 +62,8 @@ class FinetuneConfig(Config):
         rasters, annotations, area: see `ExportConfig`.
         chips: chip folders, instead of rasters and annotations or beside them.
         base: model package to start from; empty for the bundled one.
-        from_scratch: start from fresh weights of `architecture` instead; the base lends only its refiner.
+        from_scratch: start from fresh weights instead; the base lends only its refiner.
+        architecture: of a model from scratch; empty for that of the base.
         pixel_m: ground pixel the model works at; 0 for that of the base.
         report: HTML page to write; figures: JSON file to write; both optional.
         minutes: time budget, validations not counted; `steps` instead where that is not 0.
@@ -80,7 +81,7 @@ class FinetuneConfig(Config):
     chips: tuple[str, ...] = ()
     base: str = ""
     from_scratch: bool = False
-    architecture: str = "compact"
+    architecture: str = ""
     pixel_m: float = 0.0
     report: str = ""
     figures: str = ""

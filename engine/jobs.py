@@ -17,6 +17,7 @@ from .config import (
     TrainRefinerConfig,
     VectorizeConfig,
 )
+from .finetune_config import ExportConfig, FinetuneConfig
 from .progress import Reporter
 
 
@@ -57,6 +58,8 @@ JOBS = {
     ),
     "train-detector": Job(TrainDetectorConfig, "training.detector:train_detector", "chips to a detector"),
     "train-refiner": Job(TrainRefinerConfig, "training.refiner:train_refiner", "chips or mask pairs to a refiner"),
+    "export-training-data": Job(ExportConfig, "export:export_chips", "orthophotos and outlines to training chips"),
+    "finetune-detector": Job(FinetuneConfig, "finetune:finetune", "a model package made better on local outlines"),
     "bundle": Job(BundleConfig, "bundle:bundle", "trained networks to a model package with its card"),
     "probe": Job(ProbeConfig, "probe:probe", "versions and devices of the engine's environment"),
 }

@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingDestinationParameter,
     QgsProcessingException,
+    QgsProcessingParameterFolderDestination,
     QgsProcessingParameterRasterLayer,
 )
 from qgis.PyQt.QtCore import QCoreApplication
@@ -103,6 +104,8 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
             value = parameters.get(definition.name())
             if value and isinstance(definition, QgsProcessingParameterRasterLayer):
                 raster_source(self.parameterAsRasterLayer(parameters, definition.name(), context))
+            elif isinstance(definition, QgsProcessingParameterFolderDestination):
+                continue  # the engine says what is wrong with a folder
             elif value and isinstance(definition, QgsProcessingDestinationParameter):
                 require_writable(destination_file(value))
 

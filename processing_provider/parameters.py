@@ -17,6 +17,7 @@ from qgis.core import (
     QgsProcessingParameterField,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterFolderDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
@@ -34,6 +35,12 @@ def _with_help(parameter, text, advanced=False):
 def raster(name, label, help_text, *, optional=False):
     """An orthophoto."""
     return _with_help(QgsProcessingParameterRasterLayer(name, label, optional=optional), help_text)
+
+
+def rasters(name, label, help_text, *, optional=False):
+    """One or several orthophotos."""
+    kind = QgsProcessing.TypeRaster
+    return _with_help(QgsProcessingParameterMultipleLayers(name, label, kind, optional=optional), help_text)
 
 
 def polygons(name, label, help_text, *, optional=False):
@@ -97,12 +104,17 @@ def file(name, label, help_text, *, file_filter, advanced=False):
     return _with_help(parameter, help_text, advanced)
 
 
-def file_destination(name, label, help_text, *, file_filter):
-    """An optional file to write, not written unless it is asked for."""
-    parameter = QgsProcessingParameterFileDestination(name, label, file_filter, None, True, False)
+def file_destination(name, label, help_text, *, file_filter, optional=True):
+    """A file to write; an optional one is not written unless it is asked for."""
+    parameter = QgsProcessingParameterFileDestination(name, label, file_filter, None, optional, not optional)
     return _with_help(parameter, help_text)
 
 
 def raster_destination(name, label, help_text):
     """A raster to write."""
     return _with_help(QgsProcessingParameterRasterDestination(name, label), help_text)
+
+
+def folder_destination(name, label, help_text):
+    """A folder to write."""
+    return _with_help(QgsProcessingParameterFolderDestination(name, label), help_text)

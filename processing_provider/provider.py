@@ -9,12 +9,15 @@ from ..plugin.about import RESOURCES, about, version
 from .compare_with_cadastre import CompareWithCadastre
 from .create_sample_scene import CreateSampleScene
 from .evaluate import Evaluate
+from .export_training_data import ExportTrainingData
+from .finetune_detector import FinetuneDetector
 from .regularize_polygons import RegularizePolygons
 from .setup_environment import SetUpEnvironment
 from .vectorize_buildings import VectorizeBuildings
 
 ALGORITHMS = (
     VectorizeBuildings, RegularizePolygons, Evaluate, CompareWithCadastre, CreateSampleScene, SetUpEnvironment,
+    ExportTrainingData, FinetuneDetector,
 )  # fmt: skip
 
 

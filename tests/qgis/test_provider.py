@@ -27,6 +27,15 @@ PARAMETERS = {
     "createsamplescene": [
         "WIDTH", "HEIGHT", "PIXEL_SIZE", "STYLE", "DENSITY", "CRS", "ROTATION", "SEED", "OUTPUT", "OUTLINES",
     ],
+    "exporttrainingdata": [
+        "INPUT", "ANNOTATIONS", "AREA", "PIXEL_SIZE", "CHIP_SIZE", "OVERLAP", "EMPTY_SHARE", "VALIDATION_SHARE",
+        "BLOCK_SIZE", "SEED", "OUTPUT_FOLDER",
+    ],
+    "finetunedetector": [
+        "INPUT", "ANNOTATIONS", "AREA", "CHIPS", "MODEL", "MINUTES", "FROM_SCRATCH", "PIXEL_SIZE", "LEARNING_RATE",
+        "BATCH_SIZE", "FROZEN_STAGES", "SCENES_SHARE", "VALIDATION_SHARE", "PATIENCE", "DEVICE", "PRECISION", "SEED",
+        "JOB_FOLDER", "OUTPUT_MODEL", "REPORT", "FIGURES",
+    ],
     "setupenvironment": ["WHEELS", "PYTHON", "ANEW"],
 }  # fmt: skip
 

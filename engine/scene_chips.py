@@ -1,0 +1,39 @@
+"""Generated scenes as training chips, so that a detector does not forget what it has not seen for a while."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rasterio.features import rasterize
+
+from .chips.folder import ChipWriter
+from .config import STYLES
+from .progress import Reporter
+from .scenes.scene import generate_scene
+
+SIZE_PX = 704
+PIXEL_M = (0.12, 0.28)
+SOURCE = "generated"
+
+
+def write_scene_chips(folder: str | Path, count: int, *, seed: int, reporter: Reporter) -> None:
+    """Write a chip folder of `count` scenes of all styles in turn, split ``train``, source `SOURCE`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    styles = [style for style in STYLES if style != "mixed"]
+    with ChipWriter(folder, info={"generated": __name__}) as writer:
+        for index in range(count):
+            reporter.progress(index / count, f"Generating scene {index + 1} of {count}")
+            rng = np.random.default_rng((seed, index))
+            pixel_m = float(np.exp(rng.uniform(*np.log(PIXEL_M))))
+            scene = generate_scene(
+                width_px=SIZE_PX, height_px=SIZE_PX, pixel_m=pixel_m, style=styles[index % len(styles)],
+                density=float(rng.uniform(0.4, 1.0)), seed=int(rng.integers(2**31)),
+            )  # fmt: skip
+            labels = np.zeros((SIZE_PX, SIZE_PX), np.int32)
+            for value, outline in enumerate(scene.outlines, start=1):
+                labels[rasterize([outline], labels.shape) > 0] = value
+            writer.add(f"scene-{index:04d}", scene.image, labels, split="train", source=SOURCE, pixel_m=pixel_m)

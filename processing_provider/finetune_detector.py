@@ -1,0 +1,165 @@
+"""A detector made better on local outlines."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
+
+from ..engine.config import DEVICES, PRECISIONS
+from ..engine.errors import InvalidParameter, OutputError
+from ..engine.finetune_config import FinetuneConfig
+from . import parameters as p
+from .algorithm import CadastralAlgorithm, explained
+from .jobs import fingerprint, job_folder
+from .layers import content_hash, raster_source, write_polygons
+from .vectorize_buildings import BUNDLED
+
+FIGURES = ("AP", "AP50", "F1")
+
+
+class FinetuneDetector(CadastralAlgorithm):
+    """``cadastral:finetunedetector``."""
+
+    NAME = "finetunedetector"
+    ICON = "finetune.svg"
+    TAGS = "train,training,fine-tune,learn,model,deep learning,annotation,building,detector"
+
+    def displayName(self):  # noqa: N802
+        return self.tr("Fine-tune the detector")
+
+    def shortHelpString(self):  # noqa: N802
+        return self.tr(
+            "Teaches the detector what buildings look like in your town: outline a few hundred, draw the annotated "
+            "area around them, and get a model package for 'Vectorize buildings'.\n\n"
+            "Some blocks of ground are kept aside; on them the model is measured before and after, the best weights "
+            "are chosen, and the scores are adjusted. The report shows the curves, the figures and pictures. A run "
+            "that was stopped goes on where it was when it is run again with the same parameters."
+        )
+
+    def initAlgorithm(self, config=None):  # noqa: N802
+        tr = self.tr
+        for parameter in (
+            p.rasters("INPUT", tr("Orthophotos"), tr("One or several, in any CRS and of any ground pixel. Empty: a "
+                "folder of training data is given below."), optional=True),
+            p.polygons("ANNOTATIONS", tr("Outlines of buildings"), optional=True, help_text=
+                tr("Drawn by hand, in any CRS; holes are kept.")),
+            p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
+                tr("Polygons in which every building is outlined. Empty: everywhere.")),
+            p.folder("CHIPS", tr("Folder of training data"),
+                tr("Made by 'Export training data'; instead of orthophotos and outlines, or beside them.")),
+            p.file("MODEL", tr("Model package to start from"),
+                tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
+                file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
+            p.number("MINUTES", tr("Minutes"), tr("How long it may learn; measuring is not counted."),
+                default=15.0, minimum=0.01, maximum=100000.0),
+            p.switch("FROM_SCRATCH", tr("From scratch"),
+                tr("Forget what the model knows. Takes thousands of outlines and many hours."),
+                default=False, advanced=True),
+            p.number("PIXEL_SIZE", tr("Ground pixel (metres, 0 = that of the model)"),
+                tr("At which the model works: 0, or 0.03 to 2."),
+                default=0.0, minimum=0.0, maximum=2.0, advanced=True),
+            p.number("LEARNING_RATE", tr("Learning rate"), tr("Lower changes the model less."),
+                default=0.0003, minimum=0.0000001, maximum=1.0, advanced=True),
+            p.number("BATCH_SIZE", tr("Batch size"), tr("How many crops it sees at once; fewer need less memory."),
+                default=8, minimum=1, maximum=256, advanced=True),
+            p.number("FROZEN_STAGES", tr("Frozen stages (0 to 4)"),
+                tr("Parts of the network that stay as they are; more learn faster and forget less."),
+                default=0, minimum=0, maximum=4, advanced=True),
+            p.number("SCENES_SHARE", tr("Share of generated scenes (0 to 0.9)"),
+                tr("Mixed in so that the model does not forget other places."),
+                default=0.15, minimum=0.0, maximum=0.9, advanced=True),
+            p.number("VALIDATION_SHARE", tr("Share kept aside to measure with (0.01 to 0.8)"),
+                tr("Of the outlines, in whole blocks of ground."),
+                default=0.2, minimum=0.01, maximum=0.8, advanced=True),
+            p.number("PATIENCE", tr("Patience (measurements, 0 = endless)"),
+                tr("Ends the run when so many measurements brought no gain."),
+                default=5, minimum=0, maximum=1000, advanced=True),
+            p.choice("DEVICE", tr("Device"),
+                tr("Where it learns; automatic takes a graphics card if there is one."),
+                options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
+            p.choice("PRECISION", tr("Precision"),
+                tr("Number format inside the network; bfloat16 is faster where the processor knows it."),
+                options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+            p.number("SEED", tr("Seed"), tr("The same number gives the same blocks, crops and order."),
+                default=1, minimum=0, maximum=2**31 - 1, advanced=True),
+            p.folder("JOB_FOLDER", tr("Job folder"),
+                tr("Where unfinished work is kept so that a stopped run can go on. Empty: a folder in the "
+                   "QGIS profile, removed when the run is complete."), advanced=True),
+            p.file_destination("OUTPUT_MODEL", tr("Fine-tuned model"), tr("Model package to write."),
+                file_filter=tr("Model packages (*.zip)"), optional=False),
+            p.file_destination("REPORT", tr("Report"), tr("Page with curves, figures and pictures."),
+                file_filter=tr("Web pages (*.html)")),
+            p.file_destination("FIGURES", tr("Figures"), tr("All figures, for other programs."),
+                file_filter=tr("JSON files (*.json)")),
+        ):  # fmt: skip
+            self.addParameter(parameter)
+        for moment in ("BEFORE", "AFTER"):
+            for name in FIGURES:
+                self.addOutput(QgsProcessingOutputNumber(f"{name}_{moment}", f"{name}, {moment.lower()}"))
+        self.addOutput(QgsProcessingOutputString("MODEL_HASH", tr("Hash of the model")))
+
+    def settings(self, parameters, context):
+        model = self.parameterAsString(parameters, "MODEL", context)
+        chips = self.parameterAsString(parameters, "CHIPS", context)
+        rasters = self.parameterAsLayerList(parameters, "INPUT", context)
+        return FinetuneConfig(
+            output="-",
+            work_folder="-",
+            rasters=("-",) if rasters else (),
+            annotations="-" if parameters.get("ANNOTATIONS") else "",
+            chips=(chips,) if chips else (),
+            base=str(Path(model).parent) if model.endswith("model.json") else model,
+            from_scratch=self.parameterAsBool(parameters, "FROM_SCRATCH", context),
+            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
+            minutes=self.parameterAsDouble(parameters, "MINUTES", context),
+            learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
+            batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
+            frozen_stages=self.parameterAsInt(parameters, "FROZEN_STAGES", context),
+            scenes_share=self.parameterAsDouble(parameters, "SCENES_SHARE", context),
+            val_share=self.parameterAsDouble(parameters, "VALIDATION_SHARE", context),
+            patience=self.parameterAsInt(parameters, "PATIENCE", context),
+            device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
+            precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
+            seed=self.parameterAsInt(parameters, "SEED", context),
+        )
+
+    @explained
+    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        layers = self.parameterAsLayerList(parameters, "INPUT", context)
+        self._rasters = tuple(raster_source(layer) for layer in layers)
+        return True
+
+    @explained
+    def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        config = dataclasses.replace(self.settings(parameters, context), rasters=self._rasters)
+        output = self.parameterAsFileOutput(parameters, "OUTPUT_MODEL", context)
+        if Path(output).suffix.lower() != ".zip":
+            raise InvalidParameter(f"The model package {output} is no zip file", "Name it .zip")
+        files = {f: self.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
+        sources = {f: self.parameterAsSource(parameters, f.upper(), context) for f in ("annotations", "area")}
+        hashes = {field: content_hash(source) for field, source in sources.items()}
+        chips = [str(Path(folder) / "annotations.json") for folder in config.chips]
+        mark = fingerprint({**config.to_dict(), **hashes}, *config.rasters, config.base or str(BUNDLED), *chips)
+        with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
+            paths = {"output": output, "work_folder": str(folder / "work")}
+            for field, source in sources.items():
+                paths[field] = str(folder / f"{field}-{hashes[field][:16]}.gpkg") if source is not None else ""
+                if source is not None and not Path(paths[field]).exists():
+                    write_polygons(source, Path(paths[field]), context)
+            for field, path in files.items():
+                paths[field] = str(folder / Path(path).name) if path else ""
+            result = self.run_engine("finetune-detector", dataclasses.replace(config, **paths), feedback)
+            outputs = {"OUTPUT_MODEL": output, "MODEL_HASH": result["model_hash"]}
+            for field, path in files.items():
+                if path:
+                    try:
+                        shutil.move(paths[field], path)
+                    except OSError as error:
+                        raise OutputError(f"{path} cannot be written ({error.strerror})", "Choose another") from error
+                    outputs[field.upper()] = path
+        for moment in ("before", "after"):
+            outputs.update({f"{name}_{moment.upper()}": result[moment][name] for name in FIGURES})
+        return outputs
