@@ -8,9 +8,13 @@ DEFAULT_SCORE = 0.5
 """Scores are bent so that this one gives the best F1 on the validation areas, whatever the network."""
 
 
+MARGIN = 0.002
+"""Taken off the best score, so that rounding does not lose the very building that has it."""
+
+
 def score_exponent(best_score: float) -> float:
     """The power that takes the raw score of the best F1 to `DEFAULT_SCORE`; extreme scores are bounded."""
-    return math.log(DEFAULT_SCORE) / math.log(min(max(best_score, 0.02), 0.98))
+    return math.log(DEFAULT_SCORE) / math.log(min(max(best_score - MARGIN, 0.02), 0.98))
 
 
 def raw_score(exponent: float, score: float = DEFAULT_SCORE) -> float:
