@@ -70,7 +70,7 @@ def _round_ring(points: np.ndarray, source: shapely.Geometry, tolerance_m: float
     starts = np.flatnonzero((sense != 0) & (sense != np.roll(sense, 1)))
     if not len(starts):
         return points, False
-    points, sense = np.roll(points, -starts[0]), np.roll(sense, -starts[0])
+    given, points, sense = points, np.roll(points, -starts[0]), np.roll(sense, -starts[0])
     bounds = np.append(np.flatnonzero(np.diff(sense, prepend=np.nan)), len(sense))
     pieces, changed = [], False
     for low, high in zip(bounds[:-1], bounds[1:]):
@@ -84,7 +84,7 @@ def _round_ring(points: np.ndarray, source: shapely.Geometry, tolerance_m: float
                 arc = _arc(*circle, (first, last), sense[low], tolerance_m)
         changed |= arc is not None
         pieces.append(chain if arc is None else arc)
-    return (np.concatenate(pieces), False) if changed else (points, False)
+    return (np.concatenate(pieces), False) if changed else (given, False)
 
 
 def _roundness(points: np.ndarray, edge: np.ndarray) -> float:

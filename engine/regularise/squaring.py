@@ -37,7 +37,7 @@ class Prices:
 MODES = {
     "right_angles": Prices(wall=0.5, free=0.7, jog=0.15),
     "diagonals": Prices(wall=0.5, free=0.7, jog=0.15),
-    "any_angle": Prices(wall=0.41, free=0.4),
+    "any_angle": Prices(wall=0.43, free=0.4),
 }
 ATTEMPTS = (1.0, 0.6, 0.3)
 """Shares of the price of a wall: what moves too far at the full price may get more corners."""

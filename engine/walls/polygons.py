@@ -15,7 +15,7 @@ from .segmentation import Penalties, candidate_corners, divide_rings
 # Lengths as shares of the tolerance, tuned on one half of the Zanzibar outlines (see docs/geometry.md).
 STEP = 1 / 4
 TRIM = 1 / 3
-CANDIDATES = 0.35
+CANDIDATES = 0.3
 REACH = 3.0
 MIN_WALL = 0.5
 MIN_JOG = 0.25
