@@ -103,7 +103,8 @@ class VectorizeConfig(Config):
         model: model package (folder or zip); empty for the bundled one.
         area: vector file whose polygons bound the work; empty for the whole raster.
         min_area_m2: smaller buildings are left out and counted in the log.
-        tolerance_m: greatest distance the simplification may move an outline.
+        tolerance_m: greatest distance the simplification may move an outline; masks of a network round
+            their corners by about a metre, so much less keeps the rounding.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
         threads: CPU threads, 0 for all cores.
     """
@@ -115,7 +116,7 @@ class VectorizeConfig(Config):
     area: str = ""
     score_threshold: float = 0.5
     refine: bool = True
-    tolerance_m: float = 0.4
+    tolerance_m: float = 1.0
     regularization: str = "right_angles"
     min_area_m2: float = 6.0
     tile_size_px: int = 0

@@ -54,8 +54,9 @@ class VectorizeBuildings(CadastralAlgorithm):
             p.switch("REFINE", tr("Sharpen outlines with the second network"),
                 tr("Outlines follow the image more closely; takes longer."), default=True),
             p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
-                tr("How far an outline may move when it is simplified and squared."),
-                default=0.4, minimum=0.0, maximum=10.0),
+                tr("How far an outline may move when it is simplified and squared. The network rounds corners by "
+                   "about a metre; much less keeps the rounding."),
+                default=1.0, minimum=0.0, maximum=10.0),
             p.choice("REGULARIZATION", tr("Regularization"),
                 tr("Which angles the outlines are made of. One that would move too far keeps its shape; its "
                    "attributes 'regularized' and 'check' say so."), options=angles, default=1),

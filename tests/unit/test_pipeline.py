@@ -84,7 +84,7 @@ def test_result_says_how_it_was_made(run):
     stored = pyogrio.read_info(result["output"], layer="buildings")["layer_metadata"]
     assert stored["model_hash"] == result["model_hash"] and len(result["model_hash"]) == 64
     assert set(result["stages"]) >= {"detect", "merge", "contours", "geometry", "write"}
-    assert result["parameters"]["tolerance_m"] == 0.4
+    assert result["parameters"]["tolerance_m"] == 1.0
 
 
 def test_an_interrupted_run_ends_in_the_same_bytes(run, tmp_path):
