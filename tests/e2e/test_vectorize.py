@@ -50,7 +50,7 @@ def test_every_parameter_and_the_model_are_in_the_geopackage(job):
     metadata = dataset.GetLayer(0).GetMetadata()
     assert set(metadata) >= {"software", "date", "model", "model_hash", "parameters"}
     parameters = json.loads(metadata["parameters"])
-    assert parameters["tolerance_m"] == 0.4
+    assert parameters["tolerance_m"] == 1.0
     assert parameters["regularization"] == "right_angles"
 
 
