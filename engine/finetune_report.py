@@ -179,7 +179,8 @@ def draw_chips(
         found = predict(model, tensor, bfloat16=bfloat16, score_threshold=measurement.threshold)[0]
         scale = max(PICTURE_PX / max(image.shape[:2]), 1.0)
         canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        canvas[cv2.resize((labels < 0).astype(np.uint8), canvas.shape[1::-1]) > 0] //= 2
+        unknown = cv2.resize((labels < 0).astype(np.uint8), canvas.shape[1::-1]) > 0
+        canvas[unknown] = canvas[unknown] // 2
         for value in np.unique(labels[labels > 0]):
             _outline(canvas, (labels == value).astype(np.uint8), (255, 220, 0), 3)
         for prediction in found:

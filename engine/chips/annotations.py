@@ -120,7 +120,7 @@ class Drawing:
         if self.known is not None:
             labels[_fill(shapely.intersection(self.known, shapely.box(*box)), box, shape) == 0] = -1
         near = self.near(box)
-        shown = []
+        shown: list[int] = []
         # large first, so that a small building drawn over a large one survives
         for index in near[np.argsort(-self.areas[near], kind="stable")]:
             mask = _fill(self.outlines[index], box, shape) > 0
