@@ -169,7 +169,7 @@ def measure_quality(
     model: Any, chips: list[Chip], predictions: dict[str, list[RoughMask]] | None, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
     """Per source: figures before and after, and with each smoothing method; share refined; ms a mask."""
-    refiner = Refiner(model, bfloat16=options.bfloat16, gate=Gate(min_gain=options.min_gain))
+    refiner = Refiner(model, bfloat16=options.bfloat16, gate=Gate(min_certainty=options.min_certainty))
     measured: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     counts: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0])
     for chip in chips:
@@ -237,7 +237,7 @@ def main() -> None:
     quality.add_argument("--split", default="val")
     quality.add_argument("--predictions", default="")
     quality.add_argument("--pixel-m", type=float, default=0.2)
-    quality.add_argument("--min-gain", type=float, default=Gate.min_gain)
+    quality.add_argument("--min-certainty", type=float, default=Gate.min_certainty)
     quality.add_argument("--smooth", action="store_true")
     quality.add_argument("--bfloat16", action="store_true")
     for command in (speed, quality):

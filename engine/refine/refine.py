@@ -35,16 +35,16 @@ class Gate:
     Attributes:
         min_area_px: smaller masks are not shown to the network at all.
         min_iou: a redrawn mask overlapping its input less is another building.
-        min_gain: the network's own estimate of the IoU must rise by this.
+        min_certainty: the answer must expect at least this IoU of itself, see `expected_iou`.
     """
 
     min_area_px: int = 16
     min_iou: float = 0.35
-    min_gain: float = 0.0
+    min_certainty: float = 0.75
 
-    def accepts(self, before: Instance, after: Instance, gain: float) -> bool:
-        """Whether `after` may replace `before`; `gain` is the rise of IoU the network expects."""
-        return gain >= self.min_gain and overlap_iou(before, after) >= self.min_iou
+    def accepts(self, before: Instance, after: Instance, certainty: float) -> bool:
+        """Whether `after`, of which the network is certain to this degree, may replace `before`."""
+        return certainty >= self.min_certainty and overlap_iou(before, after) >= self.min_iou
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Refiner:
         done = 0
         for batch in self._batches(instances, everything, read, batch_size):
             reporter.progress(done / len(instances), f"{done} of {len(instances)} masks")
-            for crop, answer, gain in zip(batch, *self._ask(batch, batch_size), strict=True):
-                redrawn[crop.index] = self._accept(instances[crop.index], crop, answer, gain)
+            for crop, answer in zip(batch, self._ask(batch, batch_size), strict=True):
+                redrawn[crop.index] = self._accept(instances[crop.index], crop, answer)
             done += len(batch)
         results = [new or old for new, old in zip(redrawn, instances, strict=True)]
         results = keep_apart(results, instances, context)
@@ -142,8 +142,8 @@ class Refiner:
         return sorted(windows, key=lambda entry: (entry[1].y // 256, entry[1].x, entry[0]))
 
     @torch.inference_mode()
-    def _ask(self, batch: list[Crop], batch_size: int) -> tuple[list[np.ndarray], list[float]]:
-        """Probabilities, float32[size, size], and expected gains in IoU of the crops."""
+    def _ask(self, batch: list[Crop], batch_size: int) -> list[np.ndarray]:
+        """Probabilities, float32[size, size], of the crops."""
         size = batch[0].window.size
         empty = per_batch(batch_size, size) - len(batch)
 
@@ -157,13 +157,10 @@ class Refiner:
         coarse = stack([crop.coarse for crop in batch])[:, None]
         others = stack([crop.others for crop in batch])[:, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            refined = self.model(image, coarse, others)
-        probability = torch.sigmoid(refined.logits[:, 0].float()).cpu().numpy()
-        gains = torch.zeros(len(image), 2) if refined.quality is None else torch.sigmoid(refined.quality.float())
-        gains = (gains[:, 1] - gains[:, 0]).cpu()
-        return list(probability[: len(batch)]), gains[: len(batch)].tolist()
+            logits = self.model(image, coarse, others).logits
+        return list(torch.sigmoid(logits[: len(batch), 0].float()).cpu().numpy())
 
-    def _accept(self, before: Instance, crop: Crop, answer: np.ndarray, gain: float) -> Instance | None:
+    def _accept(self, before: Instance, crop: Crop, answer: np.ndarray) -> Instance | None:
         """The redrawn instance on the working grid, or None to keep the input."""
         if np.array_equal(answer >= 0.5, crop.coarse >= 128):
             return None  # the way to the crop and back alone must not change a pixel
@@ -171,7 +168,7 @@ class Refiner:
         probability = np.round(255 * resize_square(answer, side)).clip(0, 255).astype(np.uint8)
         valid = resize_square(crop.valid.astype(np.float32), side) > 0.5
         after = trim_instance(before, crop.window, probability, valid)
-        if after is None or not self.gate.accepts(before, after, gain):
+        if after is None or not self.gate.accepts(before, after, expected_iou(answer)):
             return None
         return None if overlap_iou(before, after) == 1.0 else after
 
@@ -189,6 +186,14 @@ def cut_crop(
         coarse=resize_square(paste_window([instance], window), window.size),
         others=resize_square(paste_window(near, window), window.size),
     )
+
+
+def expected_iou(probability: np.ndarray) -> float:
+    """IoU of the mask ``probability >= 0.5`` with a truth drawn from the probabilities, approximately:
+    the expected intersection over the expected union. 1 for a sure answer, 0 for an empty one."""
+    mask = probability >= 0.5
+    inside, outside = float(probability[mask].sum()), float(probability[~mask].sum())
+    return inside / (np.count_nonzero(mask) + outside) if inside else 0.0
 
 
 def per_batch(batch_size: int, size: int) -> int:

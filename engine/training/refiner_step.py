@@ -157,14 +157,10 @@ class RefinerTrainer:
         self._set_learning_rate(share)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            refined = self.model(batch.image, batch.coarse, batch.others)
-        logits = refined.logits.float()
+            logits = self.model(batch.image, batch.coarse, batch.others).logits
+        logits = logits.float()
         loss = self.recipe.loss(logits, batch.truth, batch.known)
         figures = {"loss": float(loss.detach())}
-        if refined.quality is not None:
-            loss = loss + 0.1 * losses.quality_loss(
-                refined.quality.float(), logits, batch.coarse, batch.truth, batch.known
-            )
         if self.discriminator is not None and share >= self.recipe.adversarial_from:
             deception, figures["discriminator"] = self._play(logits, batch)
             figures["deception"] = float(deception.detach())

@@ -69,22 +69,6 @@ def boundary_band(truth: Tensor, *, radius: int) -> Tensor:
     return (grown - shrunk > 0.5).to(truth.dtype)
 
 
-def quality_loss(quality: Tensor, logits: Tensor, coarse: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy of the predicted IoU, float[N, 2] logits, with those of coarse and refined mask."""
-    refined = (logits.detach() >= 0).to(truth.dtype)
-    target = torch.stack(
-        (mask_iou((coarse >= 0.5).to(truth.dtype), truth, known), mask_iou(refined, truth, known)), dim=1
-    )
-    return F.binary_cross_entropy_with_logits(quality, target)
-
-
-def mask_iou(mask: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """IoU per crop, float[N], of masks of 0 or 1 over known pixels; 1 where both are empty."""
-    both = (mask * truth * known).sum(dim=(1, 2, 3))
-    either = (torch.maximum(mask, truth) * known).sum(dim=(1, 2, 3))
-    return torch.where(either > 0, both / either.clamp(min=1.0), torch.ones_like(either))
-
-
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Half the BCE of real patches as 1 and fake ones as 0, both logits (pix2pix)."""
     on_real = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))

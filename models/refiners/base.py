@@ -14,12 +14,9 @@ class Refinement(NamedTuple):
 
     Attributes:
         logits: float[N, 1, H, W]; the sigmoid is the probability of "this building".
-        quality: float[N, 2] logits of the IoU the network expects of the coarse and of the refined
-            mask with the truth, or None where the architecture does not judge itself.
     """
 
     logits: Tensor
-    quality: Tensor | None = None
 
 
 class MaskRefiner(nn.Module):

@@ -19,8 +19,7 @@ IMAGE_MEAN, IMAGE_SPREAD = 0.45, 0.25
 class GuidedRefiner(MaskRefiner):
     """RGB, image gradient, coarse mask and neighbours in; a correction of the coarse logits out.
 
-    The last layer starts at zero, so an untrained network returns its input. A second, tiny head
-    predicts the IoU of the coarse and of the refined mask with the truth: the gate's own score.
+    The last layer starts at zero, so an untrained network returns its input.
 
     Args:
         width: channels at half resolution; deeper levels have 2, 3 and 4 times as many.
@@ -43,10 +42,8 @@ class GuidedRefiner(MaskRefiner):
         )
         self.up = nn.ModuleList(double_convolution(shallow, shallow) for shallow in widths[:-1])
         self.head = nn.Conv2d(width + inputs, 4, 3, padding=1)
-        self.judge = nn.Linear(2 * widths[-1], 2)
-        for layer in (self.head, self.judge):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
         """See `MaskRefiner.forward`."""
@@ -59,18 +56,11 @@ class GuidedRefiner(MaskRefiner):
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)  # [N, width * (level + 1), H/2^(level + 1), ...]
             skips.append(x)
-        quality = self._judge(x, coarse)
         for level in reversed(range(len(self.up))):
             raised = F.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](skips[level] + raised)
         correction = F.pixel_shuffle(self.head(torch.cat((x, folded), dim=1)), 2)  # [N, 1, H, W]
-        return Refinement(identity_logits(coarse, self.steepness) + 4.0 * correction, quality)
-
-    def _judge(self, deepest: Tensor, coarse: Tensor) -> Tensor:
-        """IoU logits, float[N, 2], from the deepest features over the crop and over the mask."""
-        share = F.adaptive_avg_pool2d(coarse, deepest.shape[-2:])
-        inside = (deepest * share).sum(dim=(2, 3)) / share.sum(dim=(2, 3)).clamp(min=1e-3)
-        return self.judge(torch.cat((deepest.mean(dim=(2, 3)), inside), dim=1))
+        return Refinement(identity_logits(coarse, self.steepness) + 4.0 * correction)
 
 
 def double_convolution(before: int, after: int) -> nn.Sequential:

@@ -8,7 +8,7 @@ from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.refine.crops import paste_window, resize_square, trim_instance
-from cadastral_vectorizer.engine.refine.refine import Gate, Refiner
+from cadastral_vectorizer.engine.refine.refine import Gate, Refiner, expected_iou
 from cadastral_vectorizer.models.refiners import MaskRefiner, Refinement, build_refiner
 from cadastral_vectorizer.models.refiners.crops import Window, choose_window
 
@@ -18,14 +18,12 @@ torch.set_num_threads(1)
 class BrightnessRefiner(MaskRefiner):
     """Says that whatever is bright is the building: stands in for a perfectly trained network."""
 
-    def __init__(self, gain=1.0):
+    def __init__(self, certainty=40.0):
         super().__init__()
-        self.gain = gain
+        self.certainty = certainty
 
     def forward(self, image, coarse, others):
-        logits = 40 * (image.mean(dim=1, keepdim=True) - 0.5)
-        quality = torch.tensor([[0.0, self.gain]]).repeat(len(image), 1)
-        return Refinement(logits, quality)
+        return Refinement(self.certainty * (image.mean(dim=1, keepdim=True) - 0.5))
 
 
 def make_reader(picture):
@@ -135,7 +133,7 @@ def test_the_result_depends_neither_on_order_nor_on_company(scene):
     torch.manual_seed(0)
     network = build_refiner("guided", {"width": 8})
     torch.nn.init.normal_(network.head.weight, std=0.05)
-    refiner, read = Refiner(network, gate=Gate(min_gain=-1, min_iou=0)), make_reader(picture)
+    refiner, read = Refiner(network, gate=Gate(min_certainty=0, min_iou=0)), make_reader(picture)
     together = refiner.refine_instances(instances, read, batch_size=8)
     assert any(i.refined for i in together)
     backwards = refiner.refine_instances(instances[::-1], read, batch_size=8)[::-1]
@@ -169,9 +167,9 @@ def test_two_sightings_of_one_building_do_not_rob_each_other(scene):
         assert draw(instance, picture.shape).sum() == pytest.approx((x_max - x_min) * (y_max - y_min), abs=4)
 
 
-def test_the_gate_keeps_an_input_the_network_expects_to_make_worse(scene):
+def test_the_gate_keeps_an_input_when_the_network_is_not_certain(scene):
     picture, _, instances = scene
-    refined = Refiner(BrightnessRefiner(gain=-1.0)).refine_instances(instances, make_reader(picture))
+    refined = Refiner(BrightnessRefiner(certainty=1.0)).refine_instances(instances, make_reader(picture))
     assert all(after is before for after, before in zip(refined, instances, strict=True))
 
 
@@ -230,6 +228,12 @@ def test_only_parts_that_touch_the_input_are_kept():
     assert after is not None
     assert after.box == (40, 38, 64, 62)
     assert np.count_nonzero(after.mask) == 400
+
+
+def test_the_expected_iou_by_hand():
+    answer = np.array([[1.0, 0.75], [0.25, 0.0]])
+    assert expected_iou(answer) == pytest.approx(1.75 / 2.25)
+    assert expected_iou(np.zeros((2, 2))) == 0 and expected_iou(np.ones((2, 2))) == 1
 
 
 def test_no_instances_give_no_instances():
