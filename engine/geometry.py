@@ -75,7 +75,16 @@ def shape_outlines(
     reporter.progress(0.8, "Neighbours joined")
     straight = {o.id: o for o in shaped}
     done: dict[str, Outline] = {}
-    for block in _each_block(lambda part: _measure(clean[part], raw, straight), len(clean)):
+    limit_m = max(tolerance_m, snap_m) + 2 * GRID_M
+
+    def measure(part: slice) -> list[Outline]:
+        measured = _measure(clean[part], raw, straight)
+        return [
+            add_check(o, f"moved {o.max_shift_m:.2f} m where it meets others") if o.max_shift_m > limit_m else o
+            for o in measured
+        ]
+
+    for block in _each_block(measure, len(clean)):
         done |= {o.id: o for o in block}
         reporter.progress(0.8 + 0.2 * len(done) / len(clean), "Comparing with the raw outlines")
     covered = len(sound) - len(done)

@@ -24,6 +24,7 @@ from .progress import Reporter
 
 OUTPUT_LAYER = "buildings"
 QUALITY_FIELDS = ("area_m2", "perimeter_m", "vertices", "regularized", "max_shift_m", "iou_raw", "check")
+_CRUMB = 1e-3
 _CELL_DEG = 2.0  # a local projection centred on the middle of a cell this size is true to 2e-4
 
 
@@ -160,6 +161,10 @@ def _take_apart(geometry: shapely.Geometry | None) -> Feature:
         check = f"repaired: {shapely.is_valid_reason(flat).split('[')[0].strip().lower()}"
         flat = shapely.make_valid(flat, method="structure", keep_collapsed=False)
     parts = [p for p in shapely.get_parts(shapely.get_parts(flat)) if p.geom_type == "Polygon" and p.area > 0]
+    if check and parts:
+        # Where lines crossed by a hair, a repair leaves crumbs.
+        largest = max(p.area for p in parts)
+        parts = [p for p in parts if p.area > _CRUMB * largest]
     return Feature(tuple(parts), check) if parts else Feature((), reason="has no area")
 
 
@@ -238,8 +243,10 @@ def _describe(parts: list[tuple[Outline, shapely.Polygon]]) -> dict[str, Any]:
     shapes = [o.geometry for o in outlines]
     checks = dict.fromkeys(c for o in outlines for c in o.check.split("; ") if c)
     states = {o.regularized for o in outlines}
+    geometry = parts[0][1] if len(parts) == 1 else shapely.MultiPolygon([g for _, g in parts])
     return {
-        "geometry": parts[0][1] if len(parts) == 1 else shapely.MultiPolygon([g for _, g in parts]),
+        # Parts that came to share a wall are one polygon.
+        "geometry": geometry if len(parts) == 1 or geometry.is_valid else shapely.union_all([g for _, g in parts]),
         "area_m2": round(sum(s.area for s in shapes), 2),
         "perimeter_m": round(sum(s.length for s in shapes), 2),
         "vertices": int(sum(shapely.get_num_coordinates(s) - 1 - len(s.interiors) for s in shapes)),
