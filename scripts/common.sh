@@ -13,6 +13,8 @@ export QT_QPA_PLATFORM=offscreen
 export XDG_RUNTIME_DIR="$profile/run"
 export PYTHONWARNINGS="ignore::DeprecationWarning"  # QGIS 3.22's own
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# QGIS's Python looks for its library beside the first python3 on the PATH; one of pyenv or conda there breaks it.
+export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
 
 say() { printf '\n==> %s\n' "$*" >&2; }
 
