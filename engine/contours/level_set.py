@@ -12,7 +12,7 @@ from .pixel_edges import order_polygons
 def trace_probability(
     probability: np.ndarray, *, level: float = 0.5, offset_xy: tuple[float, float] = (0, 0)
 ) -> list[shapely.Polygon]:
-    """Trace the level line of a field sampled at pixel centres (Lorensen and Cline 1987, in 2-D).
+    """Trace the level line of a field sampled at pixel centres (lorensen1987marching, in 2-D).
 
     Args:
         probability: uint8[H, W] with 0..255 standing for 0..1, or float[H, W]. Outside it is 0.

@@ -116,7 +116,7 @@ def _better_circle(
 
 
 def fit_circle(points: np.ndarray) -> tuple[complex, float]:
-    """Least-squares circle (Kasa 1976) through complex128[N] points: centre and radius."""
+    """Least-squares circle (kasa1976circle) through complex128[N] points: centre and radius."""
     middle = points.mean()
     z = points - middle
     system = np.column_stack((z.real, z.imag, np.ones(len(z))))

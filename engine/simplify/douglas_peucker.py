@@ -8,7 +8,7 @@ _HALVINGS = 8
 
 
 def simplify_douglas_peucker(polygon: shapely.Polygon, *, tolerance_m: float) -> shapely.Polygon:
-    """Keep the fewest vertices within a distance of the outline (Douglas and Peucker 1973).
+    """Keep the fewest vertices within a distance of the outline (douglas1973algorithms).
 
     No vertex of the outline is farther than `tolerance_m` from the result. A valid polygon stays
     valid and keeps its holes: where a hole would come to lie across the simplified shell, which

@@ -8,7 +8,7 @@ _HALVINGS = 12
 
 
 def simplify_visvalingam(polygon: shapely.Polygon, *, tolerance_m: float) -> shapely.Polygon:
-    """Take out the vertices that span the smallest triangles (Visvalingam and Whyatt 1993).
+    """Take out the vertices that span the smallest triangles (visvalingam1993line).
 
     The method itself bounds areas, not distances. It starts from triangles of `tolerance_m` squared
     and is repeated with smaller ones until no point is farther than `tolerance_m` from the outline.

@@ -13,7 +13,7 @@ SLIVER_M = 0.03
 def partition(polygons: list[shapely.Polygon], *, grid_m: float, gap_m: float) -> list[shapely.Polygon]:
     """Node the walls of polygons together on a grid and rebuild the polygons from the faces.
 
-    Snap rounding (Hobby 1999) gives neighbours the same vertices along the walls they share. A face
+    Snap rounding (hobby1999segments) gives neighbours the same vertices along the walls they share. A face
     that several polygons claim goes to the first of them; an enclosed gap narrower than `gap_m` or
     a sliver goes to the polygon with which it shares most of its border.
 

@@ -4,8 +4,8 @@ Minimises, over all choices of corners among the candidates and all direction cl
 
     sum over walls of (integral of squared distance to the wall's line + penalty of its class)
 
-which is the minimum-description-length polygon of a noisy outline (Kolesnikov and Fränti 2007 for
-closed curves; classes of direction are this project's addition). Sums over pieces of a ring take
+which is the minimum-description-length polygon of a noisy outline (kolesnikov2007closed;
+classes of direction are this project's addition). Sums over pieces of a ring take
 constant time, so a ring with M candidates costs M^2 / 2 line fits, and all rings of a batch are
 worked on together.
 """
