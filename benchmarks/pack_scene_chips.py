@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rasterio.features import rasterize
-
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
 from cadastral_vectorizer.engine.config import STYLES
 from cadastral_vectorizer.engine.scenes.scene import generate_scene
+from rasterio.features import rasterize
 
 SIZE_PX = 704
 PIXEL_M = (0.12, 0.28)

@@ -25,7 +25,8 @@ from cadastral_vectorizer.engine.refine.smooth import METHODS, smooth_instance
 from cadastral_vectorizer.engine.training.chips import Chip, load_chips
 from cadastral_vectorizer.engine.training.damage import damage_mask
 from cadastral_vectorizer.engine.training.mask_metrics import measure_mask, summarize
-from cadastral_vectorizer.engine.training.pairs import RoughMask, label_boxes, load_rough_masks, match_label
+from cadastral_vectorizer.engine.training.pairs import label_boxes, match_label
+from cadastral_vectorizer.engine.training.rough_mask_files import RoughMask, load_rough_masks
 from cadastral_vectorizer.models.refiners import VARIANTS, build_refiner
 
 MARGIN_PX = 24

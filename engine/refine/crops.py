@@ -110,8 +110,6 @@ def overlap_iou(first: Instance, second: Instance) -> float:
     shared = intersect(first.box, second.box)
     both = 0
     if shared is not None:
-        both = np.count_nonzero(
-            cut(first.mask, first.box, shared) & cut(second.mask, second.box, shared)
-        )
+        both = int(np.count_nonzero(cut(first.mask, first.box, shared) & cut(second.mask, second.box, shared)))
     either = np.count_nonzero(first.mask) + np.count_nonzero(second.mask) - both
     return both / either if either else 1.0

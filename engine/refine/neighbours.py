@@ -50,7 +50,7 @@ def same_building(first: Instance, second: Instance) -> bool:
     if shared is None:
         return False
     both = np.count_nonzero(cut(first.mask, first.box, shared) & cut(second.mask, second.box, shared))
-    return both > 0.5 * min(np.count_nonzero(first.mask), np.count_nonzero(second.mask))
+    return bool(both > 0.5 * min(np.count_nonzero(first.mask), np.count_nonzero(second.mask)))
 
 
 def yield_pixels(probability: np.ndarray, instance: Instance, other: Instance, *, fixed: bool) -> None:

@@ -27,9 +27,10 @@ from ..progress import Reporter
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chips import Chip, load_chips
 from .mask_metrics import measure_mask, summarize
-from .pairs import DamagedTruth, MaskPairs, Pair, PairSource, PredictedMasks, RoughMask, load_rough_masks
+from .pairs import DamagedTruth, MaskPairs, Pair, PairSource, PredictedMasks
 from .refiner_report import write_report
 from .refiner_step import RefinerTrainer, stack_pairs
+from .rough_mask_files import RoughMask, load_rough_masks
 
 CHECKPOINT_SECONDS = 60.0
 PAIRS_PER_SOURCE = 48

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def write_report(
     *,
     card: dict[str, Any],
     log: Sequence[dict[str, Any]],
-    pairs: dict[str, Sequence[Pair]],
-    refined: dict[str, Sequence[np.ndarray]],
+    pairs: Mapping[str, Sequence[Pair]],
+    refined: Mapping[str, Sequence[np.ndarray]],
 ) -> None:
     """Write one self-contained HTML page.
 

@@ -17,7 +17,7 @@ import torch
 from ...models.detector import MaskRCNN, Prediction, predict
 from ..progress import Reporter
 from .chips import Chip
-from .pairs import RoughMask, write_rough_masks
+from .rough_mask_files import RoughMask, write_rough_masks
 from .validate import resample_chip
 
 

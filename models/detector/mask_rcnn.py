@@ -117,6 +117,8 @@ class MaskRCNN(nn.Module):
             mask_predictor=nn.Identity(),  # the head ends in logits
         )  # fmt: skip
         self.dense = DenseHead(channels, p["dense_width"])
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor([0.45, 0.45, 0.42]).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.full((1, 3, 1, 1), 0.22 * 255), persistent=False)
 

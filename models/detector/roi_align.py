@@ -79,9 +79,9 @@ class PyramidRoIAlign(nn.Module):
         device = maps[0].device
         sizes = [tuple(m.shape[-2:]) for m in maps]
         offsets, start = [], 0
-        for m, (h, w) in zip(maps, sizes, strict=True):
+        for m in maps:
             offsets.append(start)
-            start += m.shape[0] * h * w
+            start += m.shape[0] * m.shape[2] * m.shape[3]
         height = torch.tensor([s[0] for s in sizes], device=device)
         width = torch.tensor([s[1] for s in sizes], device=device)
         offset = torch.tensor(offsets, device=device)

@@ -42,8 +42,8 @@ class GuidedRefiner(MaskRefiner):
         )
         self.up = nn.ModuleList(double_convolution(shallow, shallow) for shallow in widths[:-1])
         self.head = nn.Conv2d(width + inputs, 4, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
         """See `MaskRefiner.forward`."""

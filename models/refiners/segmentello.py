@@ -60,8 +60,8 @@ class SegmentelloNet(MaskRefiner):
         self.up = nn.ModuleList(Block(2 * w, w, residual=residual) for w in widths)
         self.head = nn.Conv2d(narrow, 1, 1)
         if residual:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
         """See `MaskRefiner.forward`; `others` is not looked at."""

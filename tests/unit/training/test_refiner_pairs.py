@@ -10,13 +10,11 @@ from cadastral_vectorizer.engine.training.pairs import (
     DamagedTruth,
     MaskPairs,
     PredictedMasks,
-    RoughMask,
     balance,
-    draw_view,
-    load_rough_masks,
-    write_rough_masks,
 )
+from cadastral_vectorizer.engine.training.rough_mask_files import RoughMask, load_rough_masks, write_rough_masks
 from cadastral_vectorizer.engine.training.rough_masks import drop_duplicates, rescale
+from cadastral_vectorizer.engine.training.view import draw_view
 from cadastral_vectorizer.models.detector import Prediction
 
 
