@@ -76,15 +76,15 @@ def start(vectorize, tmp_path):
 
 @pytest.fixture(scope="module")
 def large(scene, tmp_path_factory):
-    """The scene repeated to 4.6 Mpx."""
+    """The scene repeated to 2 Mpx."""
     path = tmp_path_factory.mktemp("large") / "large.tif"
     source = gdal.Open(str(scene[0]))
     pixels = source.ReadAsArray()
-    target = gdal.GetDriverByName("GTiff").Create(str(path), 400 * 6, 320 * 6, 3, gdal.GDT_Byte)
+    target = gdal.GetDriverByName("GTiff").Create(str(path), 400 * 4, 320 * 4, 3, gdal.GDT_Byte)
     target.SetProjection(source.GetProjection())
     target.SetGeoTransform(source.GetGeoTransform())
-    for row in range(6):
-        for column in range(6):
+    for row in range(4):
+        for column in range(4):
             for band in range(3):
                 target.GetRasterBand(band + 1).WriteArray(pixels[band], column * 400, row * 320)
     return path
