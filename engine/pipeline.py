@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import queue
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ import shapely
 
 from ..models.package import ModelPackage, open_package
 from .about import VERSION
+from .ahead import ahead
 from .area import Area, read_area
 from .config import VectorizeConfig
 from .contours.outlines import outline_instance
@@ -140,7 +139,7 @@ def detect(
                 score_exponent=float(package.manifest.get("score_exponent", 1.0)),
             )  # fmt: skip
             finished, started = 0, time.monotonic()
-            for part, images, valid in read_ahead(source, todo, batch):
+            for part, images, valid in ahead(read_tiles(source, todo, batch)):
                 reporter.progress(finished / len(todo), _pace(finished, len(todo), started))
                 found = look(detector, part, images, valid, source.grid, reporter)
                 journal.add_batch(list(zip(part, found, strict=True)))
@@ -229,43 +228,14 @@ def fingerprint(config: VectorizeConfig, package: ModelPackage, source: RasterSo
     }
 
 
-def read_ahead(
+def read_tiles(
     source: RasterSource, tiles: Sequence[Tile], batch: int
 ) -> Iterator[tuple[Sequence[Tile], list[np.ndarray], list[np.ndarray]]]:
-    """Batches of tiles with their pixels, read in a thread while the network works on the last ones."""
-    ready: queue.Queue[Any] = queue.Queue(maxsize=2)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def read() -> None:
-        try:
-            for start in range(0, len(tiles), batch):
-                part = tiles[start : start + batch]
-                pixels = [source.read(t.padded) for t in part]
-                put((part, [p for p, _ in pixels], [v for _, v in pixels]))
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # handed to the consumer, which raises it
-            put(error)
-
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+    """Batches of tiles with their pixels and what of them is valid."""
+    for start in range(0, len(tiles), batch):
+        part = tiles[start : start + batch]
+        pixels = [source.read(t.padded) for t in part]
+        yield part, [p for p, _ in pixels], [v for _, v in pixels]
 
 
 def _pace(finished: int, total: int, started: float) -> str:

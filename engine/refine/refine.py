@@ -15,6 +15,7 @@ import torch
 
 from ...models.refiners import MaskRefiner
 from ...models.refiners.crops import Window, choose_window
+from ..ahead import ahead
 from ..contracts import Instance
 from ..progress import Reporter
 from .crops import overlap_iou, paste_window, resize_square, tight_box, trim_instance
@@ -107,7 +108,7 @@ class Refiner:
         everything = [*instances, *context]
         redrawn: list[Instance | None] = [None] * len(instances)
         done = 0
-        for batch in self._batches(instances, everything, read, batch_size):
+        for batch in ahead(self._batches(instances, everything, read, batch_size)):
             reporter.progress(done / len(instances), f"{done} of {len(instances)} masks")
             for crop, answer in zip(batch, self._ask(batch, batch_size), strict=True):
                 redrawn[crop.index] = self._accept(instances[crop.index], crop, answer)
