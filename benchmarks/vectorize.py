@@ -86,6 +86,9 @@ def main() -> None:
             raster=options.raster, output=str(Path(folder) / "b.gpkg"), job_folder=folder, model=options.model,
             threads=options.threads,
         )  # fmt: skip
+        begin = time.perf_counter()
+        open_package(config.model).detector()
+        start_up = time.perf_counter() - begin
         with refiner_clock() as refining:
             result = vectorize(config, Reporter())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -96,6 +99,7 @@ def main() -> None:
     print(f"whole run      {seconds:8.2f} s  {result['megapixels'] / seconds:6.2f} Mpx/s")
     for name, value in result["stages"].items():
         print(f"  {name:12} {value:8.2f} s  {value / seconds:6.1%}")
+    print(f"start-up       {start_up:8.2f} s  (importing torchvision, before the run; once per process)")
     print(f"bare detector  {detecting:8.2f} s  {result['megapixels'] / detecting:6.2f} Mpx/s")
     print(f"bare refiner   {sum(refining):8.2f} s")
     print(f"whole run / bare networks {seconds / bare:.2f}")
