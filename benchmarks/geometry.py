@@ -3,7 +3,7 @@
 Every building of 30 m2 or more is rasterised at 0.15 m; correlated noise of about one pixel (a Gaussian
 field added to the signed distance) is put on its edge, and the pixel outline of what remains is the
 input of every method. The truth is the hand-drawn outline itself. Amplitude and correlation are set so
-that the plain outlines and Douglas-Peucker score as in the table that came with the task.
+that the plain outlines and Douglas-Peucker score as in docs/geometry.md.
 
     python benchmarks/geometry.py --shapes zanzibar_building_polygons.gpkg [--half odd] [--limit 1000]
         [--qgis-python /usr/bin/python3] [--buildingregulariser-python env/bin/python]
