@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from cadastral_vectorizer.engine.cli import _keep_freed_memory
+from cadastral_vectorizer.engine.cli import keep_freed_memory
 from cadastral_vectorizer.engine.config import VectorizeConfig
 from cadastral_vectorizer.engine.pipeline import plan, vectorize
 from cadastral_vectorizer.engine.progress import Reporter
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
-    _keep_freed_memory()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         config = VectorizeConfig(
             raster=options.raster, output=str(Path(folder) / "b.gpkg"), job_folder=folder, model=options.model,

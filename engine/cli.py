@@ -20,7 +20,7 @@ from .progress import ConsoleReporter
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns the exit code."""
-    _keep_freed_memory()
+    keep_freed_memory()
     options = vars(build_parser().parse_args(arguments))
     command = options.pop("command")
     if command == "worker":
@@ -100,7 +100,7 @@ class _ResultPrinter(ConsoleReporter):
             super().emit(event, **values)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks: tensors of the same sizes come back at every step, and
     mapping them anew (130,000 page faults a training step) took a fifth of the time."""
     import ctypes
