@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ import shapely
 from .config import RegularizeConfig
 from .contracts import Outline
 from .crs import center_lonlat, metric_crs, transform_geometries
-from .errors import OutputError, VectorError
+from .errors import VectorError
 from .geometry import shape_outlines
+from .geopackage import write_geopackage
 from .progress import Reporter
 
 OUTPUT_LAYER = "buildings"
@@ -119,24 +119,9 @@ def read_layer(source: str) -> gpd.GeoDataFrame:
 
 def write_layer(table: gpd.GeoDataFrame, output: str) -> None:
     """Write a GeoPackage whole or not at all. Raises `OutputError`."""
-    target = Path(output)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.gpkg")
     kinds = set(table.geom_type.dropna())
     kind = "Polygon" if kinds <= {"Polygon"} else "MultiPolygon" if kinds <= {"Polygon", "MultiPolygon"} else "Unknown"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pyogrio.write_dataframe(
-            table, temporary, layer=OUTPUT_LAYER, driver="GPKG", geometry_type=kind, promote_to_multi=kind[0] == "M",
-            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
-        )  # fmt: skip
-        os.replace(temporary, target)
-    except Exception as error:
-        raise OutputError(
-            f"The result {target} cannot be written ({error})", "Choose another place or free some disk space"
-        ) from error
-    finally:
-        for leftover in target.parent.glob(f"{temporary.name}*"):
-            leftover.unlink(missing_ok=True)
+    write_geopackage(table, output, layer=OUTPUT_LAYER, geometry_type=kind)
 
 
 def _restore_integers(table: gpd.GeoDataFrame, info: dict[str, Any]) -> gpd.GeoDataFrame:

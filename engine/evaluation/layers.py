@@ -5,9 +5,6 @@ Everything that is changed or left out on the way is counted and said; nothing d
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,8 @@ import pyogrio
 import shapely
 
 from ..crs import center_lonlat, metric_crs, parse_crs, transform_geometries
-from ..errors import OutputError, VectorError
+from ..errors import VectorError
+from ..geopackage import write_geopackage
 from ..progress import Reporter
 
 _POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -114,26 +112,8 @@ def read_layers(
 
 def write_layer(path: str, layer: str, frame: geopandas.GeoDataFrame) -> None:
     """Write a GeoPackage whole or not at all. Raises `OutputError` when the place cannot be written."""
-    target = Path(path)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.gpkg")
     multi = bool((shapely.get_type_id(frame.geometry.to_numpy()) == shapely.GeometryType.MULTIPOLYGON).any())
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pyogrio.write_dataframe(
-            frame,
-            temporary,
-            layer=layer,
-            driver="GPKG",
-            geometry_type="MultiPolygon" if multi else "Polygon",
-            promote_to_multi=multi,
-            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
-        )
-        os.replace(temporary, target)
-    except (OSError, pyogrio.errors.DataSourceError) as error:
-        raise OutputError(f"{path} cannot be written ({error})", "Check the folder and the free space") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_geopackage(frame, path, layer=layer, geometry_type="MultiPolygon" if multi else "Polygon")
 
 
 def read_vectors(path: str, wanted: tuple[str, ...] = ()) -> tuple[geopandas.GeoDataFrame, str]:

@@ -14,6 +14,7 @@ import shapely
 from ..contracts import Outline
 from ..crs import transform_geometries
 from ..errors import OutputError
+from ..geopackage import write_geopackage
 
 LAYER = "buildings"
 
@@ -35,23 +36,7 @@ def write_buildings(
     table = tabulate(outlines, model)
     table["geometry"] = transform_geometries(table["geometry"].to_numpy(), metric_wkt, crs_wkt)
     frame = gpd.GeoDataFrame(table, geometry="geometry", crs=crs_wkt)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.gpkg")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_file(
-            temporary, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon", promote_to_multi=False,
-            layer_metadata={key: str(value) for key, value in metadata.items()},
-            dataset_options={"VERSION": "1.2"},  # newer ones make the GDAL of QGIS 3.22 warn
-        )  # fmt: skip
-        os.replace(temporary, target)
-    except Exception as error:  # pyogrio raises its own types, GDAL's and OSError
-        raise OutputError(
-            f"The result {target} cannot be written ({error})", "Choose another place or free some disk space"
-        ) from error
-    finally:
-        for leftover in target.parent.glob(f"{temporary.name}*"):
-            leftover.unlink(missing_ok=True)
+    write_geopackage(frame, path, layer=LAYER, geometry_type="Polygon", metadata=metadata)
 
 
 def require_writable(path: str) -> None:
