@@ -17,8 +17,14 @@ PIXEL_M = (0.12, 0.28)
 SOURCE = "generated"
 
 
-def write_scene_chips(folder: str | Path, count: int, *, seed: int, reporter: Reporter) -> None:
-    """Write a chip folder of `count` scenes of all styles in turn, split ``train``, source `SOURCE`.
+def write_scene_chips(
+    folder: str | Path, count: int, *, seed: int, reporter: Reporter, by_style: bool = False
+) -> None:
+    """Write a chip folder of `count` scenes of all styles in turn, split ``train``.
+
+    Args:
+        by_style: each style is a source of its own, ``scene-<style>``, to be weighted apart; else all
+            are the source `SOURCE`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -29,11 +35,13 @@ def write_scene_chips(folder: str | Path, count: int, *, seed: int, reporter: Re
             reporter.progress(index / count, f"Generating scene {index + 1} of {count}")
             rng = np.random.default_rng((seed, index))
             pixel_m = float(np.exp(rng.uniform(*np.log(PIXEL_M))))
+            style = styles[index % len(styles)]
             scene = generate_scene(
-                width_px=SIZE_PX, height_px=SIZE_PX, pixel_m=pixel_m, style=styles[index % len(styles)],
+                width_px=SIZE_PX, height_px=SIZE_PX, pixel_m=pixel_m, style=style,
                 density=float(rng.uniform(0.4, 1.0)), seed=int(rng.integers(2**31)),
             )  # fmt: skip
             labels = np.zeros((SIZE_PX, SIZE_PX), np.int32)
             for value, outline in enumerate(scene.outlines, start=1):
                 labels[rasterize([outline], labels.shape) > 0] = value
-            writer.add(f"scene-{index:04d}", scene.image, labels, split="train", source=SOURCE, pixel_m=pixel_m)
+            source = f"scene-{style}" if by_style else SOURCE
+            writer.add(f"scene-{index:04d}", scene.image, labels, split="train", source=source, pixel_m=pixel_m)
