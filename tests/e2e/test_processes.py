@@ -54,6 +54,8 @@ def start(vectorize, tmp_path):
     def begin(raster, output, **parameters):
         if "MODEL" not in parameters and "CADASTRAL_MODEL" in os.environ:
             parameters["MODEL"] = MODEL
+        # A job folder of its own: in the profile's, it would go on where the run that the last test killed stopped.
+        parameters["JOB_FOLDER"] = tmp_path / "job"
         given = {"INPUT": raster, "OUTPUT": output, "SCORE_THRESHOLD": 0.2, **parameters}  # as `vectorize` does
         settings = [f"{name}={value}" for name, value in given.items()]
         with (tmp_path / "log").open("w") as log:
@@ -64,7 +66,9 @@ def start(vectorize, tmp_path):
             )
         started.append(process)
         engine = wait_for(lambda: engine_of(process.pid), 60)
-        wait_for(lambda: "tile " in (tmp_path / "log").read_text(), 120)  # some tiles are done
+        log = tmp_path / "log"
+        wait_for(lambda: "tile " in log.read_text() or process.poll() is not None, 120)  # some tiles are done
+        assert process.poll() is None, f"the run ended before it was disturbed:\n{log.read_text()}"
         return process, engine
 
     yield begin
@@ -92,7 +96,7 @@ def large(scene, tmp_path_factory):
 
 def test_an_engine_that_is_killed_is_reported_and_the_next_run_goes_on(start, vectorize, large, tmp_path):
     output, job = tmp_path / "out.gpkg", tmp_path / "job"
-    process, engine = start(large, output, JOB_FOLDER=job)
+    process, engine = start(large, output)
     os.kill(engine, signal.SIGKILL)
     assert process.wait(timeout=20) != 0
     log = (tmp_path / "log").read_text()
@@ -115,7 +119,7 @@ def test_an_engine_whose_qgis_is_gone_ends_by_itself(start, large, tmp_path, sen
 
 def test_a_run_that_was_stopped_gives_the_same_result_as_one_that_was_not(start, vectorize, scene, large, tmp_path):
     job = tmp_path / "job"
-    process, engine = start(large, tmp_path / "out.gpkg", JOB_FOLDER=job)
+    process, engine = start(large, tmp_path / "out.gpkg")
     os.kill(engine, signal.SIGKILL)
     process.wait(timeout=20)
     resumed, whole = tmp_path / "resumed.gpkg", tmp_path / "whole.gpkg"
