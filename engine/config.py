@@ -295,6 +295,7 @@ class TrainDetectorConfig(Config):
         base: model package to start from; empty to start from scratch.
         steps: optimiser steps; 0 to train for `minutes` instead.
         minutes: time budget, pauses not counted; the learning rate follows it.
+        copy_paste: share of the crops that get buildings of another crop.
         trunk_share: first share of the budget in which only trunk, proposals and dense head learn.
         source_weights: ``source=weight`` entries; the square root of the number of buildings otherwise.
     """
@@ -312,6 +313,7 @@ class TrainDetectorConfig(Config):
     batch_size: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
+    copy_paste: float = 0.3
     trunk_share: float = 0.12
     source_weights: tuple[str, ...] = ()
     validate_every: int = 1000
@@ -335,6 +337,7 @@ class TrainDetectorConfig(Config):
         require_range("batch_size", self.batch_size, 1, 256)
         require_range("learning_rate", self.learning_rate, 1e-7, 1.0)
         require_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_range("copy_paste", self.copy_paste, 0.0, 1.0)
         require_range("trunk_share", self.trunk_share, 0.0, 0.9)
         require_choice("device", self.device, DEVICES)
         require_choice("precision", self.precision, PRECISIONS)

@@ -11,6 +11,8 @@ def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         image = cast_shadow(image, rng)
     image = shift_colour(image, rng)
+    if rng.random() < 0.3:
+        image = coarsen(image, rng)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
     elif rng.random() < 0.2:
@@ -45,6 +47,15 @@ def shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     curve = curve * (1 - haze) + 0.85 * haze
     table = np.clip(curve[:, None] * balance * 255, 0, 255).astype(np.uint8)
     return cv2.LUT(np.ascontiguousarray(image), table[:, None, :])
+
+
+def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As seen at a 1.3 to 3 times larger ground pixel: satellites, high flights, over-zoomed mosaics."""
+    height, width = image.shape[:2]
+    factor = float(np.exp(rng.uniform(np.log(1.3), np.log(3.0))))
+    small = cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    back = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
+    return cv2.resize(small, (width, height), interpolation=back)
 
 
 def cast_shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -26,6 +26,7 @@ from ..progress import Reporter
 from .augment import augment
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chips import load_chips
+from .copy_paste import paste_buildings
 from .crops import Crop, CropSampler
 from .ema import MovingAverage
 from .targets import detector_target
@@ -102,6 +103,8 @@ class DetectorTrainer:
         for index in range(self.config.batch_size):
             rng = np.random.default_rng((self.config.seed, step, index))
             crop = self.sampler.draw(rng)
+            if rng.random() < self.config.copy_paste:
+                crop = paste_buildings(crop, self.sampler.draw(rng), rng)
             images.append(torch.from_numpy(augment(crop.image, rng)).permute(2, 0, 1))
             targets.append({k: v.to(self.device) for k, v in detector_target(Crop(crop.image, crop.labels)).items()})
         return torch.stack(images).to(self.device), targets
