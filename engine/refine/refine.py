@@ -7,7 +7,7 @@ on the order or on which crops share a batch: batches have one fixed size, the l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -43,9 +43,35 @@ class Gate:
     min_iou: float = 0.35
     min_certainty: float = 0.75
 
-    def accepts(self, before: Instance, after: Instance, certainty: float) -> bool:
-        """Whether `after`, of which the network is certain to this degree, may replace `before`."""
-        return certainty >= self.min_certainty and overlap_iou(before, after) >= self.min_iou
+    def refusal(self, overlap: float, certainty: float) -> str:
+        """Why an answer with this IoU with the input, and this certain, is refused; empty if it is not."""
+        if overlap < self.min_iou:
+            return ANOTHER_BUILDING
+        return NOT_CERTAIN if certainty < self.min_certainty else ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one instance.
+
+    Attributes:
+        instance: redrawn, or the input itself.
+        certainty: the IoU the network expects of its answer, see `expected_iou`; 0 where it was not asked.
+        kept: why the input was kept, one of the texts below; empty where it was redrawn.
+    """
+
+    instance: Instance
+    certainty: float = 0.0
+    kept: str = ""
+
+
+TOO_SMALL = "too small to refine"
+NO_IMAGE = "no image there"
+NOTHING_SEEN = "no building seen there"
+ANOTHER_BUILDING = "the image shows something else there"
+NOT_CERTAIN = "the network is not certain"
+UNCHANGED = "already fits the image"
+COVERED = "others cover it"
 
 
 @dataclass(frozen=True)
@@ -103,20 +129,36 @@ class Refiner:
             context: further instances that are neighbours only.
             reporter: receives progress and may cancel.
         """
+        answers = self.answer(instances, read, batch_size=batch_size, context=context, reporter=reporter)
+        return [answer.instance for answer in answers]
+
+    def answer(
+        self,
+        instances: Sequence[Instance],
+        read: Read,
+        *,
+        batch_size: int = 16,
+        context: Sequence[Instance] = (),
+        reporter: Reporter | None = None,
+    ) -> list[Answer]:
+        """As `refine_instances`, with how certain the network is of each, or why it was kept."""
         reporter = reporter or Reporter()
         instances = list(instances)
         everything = [*instances, *context]
-        redrawn: list[Instance | None] = [None] * len(instances)
+        answers = [Answer(instance, kept=TOO_SMALL) for instance in instances]
         done = 0
         for batch in ahead(self._batches(instances, everything, read, batch_size)):
             reporter.progress(done / len(instances), f"{done} of {len(instances)} masks")
-            for crop, answer in zip(batch, self._ask(batch, batch_size), strict=True):
-                redrawn[crop.index] = self._accept(instances[crop.index], crop, answer)
+            for crop, probability in zip(batch, self._ask(batch, batch_size), strict=True):
+                answers[crop.index] = self._judge(instances[crop.index], crop, probability)
             done += len(batch)
-        results = [new or old for new, old in zip(redrawn, instances, strict=True)]
-        results = keep_apart(results, instances, context)
-        reporter.progress(1.0, f"{sum(i.refined for i in results)} of {len(results)} masks refined")
-        return results
+        apart = keep_apart([answer.instance for answer in answers], instances, context)
+        for index, (answer, instance) in enumerate(zip(answers, apart, strict=True)):
+            if instance is not answer.instance:
+                kept = COVERED if instance is instances[index] else ""
+                answers[index] = replace(answer, instance=instance, kept=kept)
+        reporter.progress(1.0, f"{sum(i.refined for i in apart)} of {len(apart)} masks refined")
+        return answers
 
     def _batches(
         self, instances: list[Instance], everything: list[Instance], read: Read, batch_size: int
@@ -161,17 +203,24 @@ class Refiner:
             logits = self.model(image, coarse, others).logits
         return list(torch.sigmoid(logits[: len(batch), 0].float()).cpu().numpy())
 
-    def _accept(self, before: Instance, crop: Crop, answer: np.ndarray) -> Instance | None:
-        """The redrawn instance on the working grid, or None to keep the input."""
-        if np.array_equal(answer >= 0.5, crop.coarse >= 128):
-            return None  # the way to the crop and back alone must not change a pixel
+    def _judge(self, before: Instance, crop: Crop, probability: np.ndarray) -> Answer:
+        """The redrawn instance on the working grid, or the input and why it is kept."""
+        if not crop.valid.any():
+            return Answer(before, kept=NO_IMAGE)
+        certainty = expected_iou(probability)
+        if np.array_equal(probability >= 0.5, crop.coarse >= 128):
+            return Answer(before, certainty, UNCHANGED)  # the way to the crop and back must not change a pixel
         side = crop.window.side
-        probability = np.round(255 * resize_square(answer, side)).clip(0, 255).astype(np.uint8)
+        drawn = np.round(255 * resize_square(probability, side)).clip(0, 255).astype(np.uint8)
         valid = resize_square(crop.valid.astype(np.float32), side) > 0.5
-        after = trim_instance(before, crop.window, probability, valid)
-        if after is None or not self.gate.accepts(before, after, expected_iou(answer)):
-            return None
-        return None if overlap_iou(before, after) == 1.0 else after
+        after = trim_instance(before, crop.window, drawn, valid)
+        if after is None:
+            return Answer(before, certainty, NOTHING_SEEN)
+        overlap = overlap_iou(before, after)
+        if overlap == 1.0:
+            return Answer(before, certainty, UNCHANGED)
+        kept = self.gate.refusal(overlap, certainty)
+        return Answer(before if kept else after, certainty, kept)
 
 
 def cut_crop(
