@@ -68,7 +68,18 @@ class ProposalNetwork(_UnknownAreas, RegionProposalNetwork):
 
 
 class BuildingHeads(_UnknownAreas, RoIHeads):
-    """Box and mask heads that learn nothing from background proposals in unknown areas."""
+    """Box and mask heads that learn nothing from background proposals in unknown areas.
+
+    Attributes:
+        samples: proposals, matched targets and labels per image that the last training pass learnt from.
+    """
+
+    samples: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] | None = None
+
+    def select_training_samples(self, proposals, targets):  # type: ignore[no-untyped-def]
+        found = super().select_training_samples(proposals, targets)
+        self.samples = found[:3]
+        return found
 
     def assign_targets_to_proposals(self, proposals, gt_boxes, gt_labels):  # type: ignore[no-untyped-def]
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)

@@ -92,9 +92,7 @@ class PyramidRoIAlign(nn.Module):
             torch.arange(len(boxes), device=device),
             torch.tensor([len(b) for b in boxes], device=device),
         )
-        side = (rois[:, 2:] - rois[:, :2]).clamp(min=1e-3).prod(1).sqrt()
-        level = (self.canonical_level + torch.log2(side / self.canonical_size + 1e-8)).floor()
-        level = level.clamp(0, len(maps) - 1).long()
+        level = self.levels_of(rois, len(maps))
 
         cells = self.output_size[0] * self.sampling
         steps = (torch.arange(cells, device=device) + 0.5) / cells
@@ -112,6 +110,12 @@ class PyramidRoIAlign(nn.Module):
         index = base + rows[:, :, :, None, None] * w[:, :, None, None, None] + cols[:, None, None]
         weight = torch.stack((wy0, wy1), -1)[:, :, :, None, None] * torch.stack((wx0, wx1), -1)[:, None, None]
         return self._group(index), self._group(weight) / self.sampling**2
+
+    def levels_of(self, boxes: torch.Tensor, count: int) -> torch.Tensor:
+        """int64[N]: which of `count` maps each box is pooled from."""
+        side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).prod(1).sqrt()
+        level = (self.canonical_level + torch.log2(side / self.canonical_size + 1e-8)).floor()
+        return level.clamp(0, count - 1).long()
 
     def _group(self, values: torch.Tensor) -> torch.Tensor:
         """[N, cells, 2, cells, 2] to [N * size * size, samples * samples * 4]."""
