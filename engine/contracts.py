@@ -40,6 +40,11 @@ class Grid:
         x, y = xy[:, 0], xy[:, 1]
         return np.column_stack((a * x + b * y + c, d * x + e * y + f))
 
+    def to_pixels(self, xy: np.ndarray) -> np.ndarray:
+        """Map coordinates, float64[N, 2], to pixel coordinates, float64[N, 2]."""
+        a, b, c, d, e, f = self.transform
+        return (xy - (c, f)) @ np.linalg.inv(np.array([[a, b], [d, e]])).T
+
 
 @dataclass(frozen=True, order=True)
 class Tile:

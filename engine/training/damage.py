@@ -14,6 +14,8 @@ import numpy as np
 
 MIN_IOU = 0.4
 """Damage below this IoU with the truth would be another building's mask: it is drawn again, milder."""
+MIN_IOU_BY_HAND = 0.15
+"""A thin stroke or a loose box has less, and still says which building is meant."""
 
 
 def damage_mask(labels: np.ndarray, target: int, rng: np.random.Generator) -> np.ndarray:
@@ -25,8 +27,8 @@ def damage_mask(labels: np.ndarray, target: int, rng: np.random.Generator) -> np
 
     Returns:
         uint8[H, W], 0..255 = probability 0..1; IoU of ``>= 128`` with the truth at least `MIN_IOU`
-        except where even the mildest damage destroys a mask of a few pixels, which is then returned
-        whole.
+        (`MIN_IOU_BY_HAND` for the one in eight that is drawn as a person would) except where even the
+        mildest damage destroys a mask of a few pixels, which is then returned whole.
     """
     truth = labels == target
     drawn_by_hand = rng.random() < 0.12
@@ -38,7 +40,7 @@ def damage_mask(labels: np.ndarray, target: int, rng: np.random.Generator) -> np
             for defect in choose_defects(rng, strength):
                 mask = defect(mask, labels, target, rng, strength)
             probability = predict_on_grid(mask, rng)
-        if mask_iou(probability >= 128, truth) >= MIN_IOU:
+        if mask_iou(probability >= 128, truth) >= (MIN_IOU_BY_HAND if drawn_by_hand else MIN_IOU):
             return probability
     return 255 * truth.astype(np.uint8)
 
@@ -253,13 +255,13 @@ def predict_on_grid(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_by_hand(truth: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """A rough polygon, a bounding box, a turned box, a hull or a brush stroke over the building."""
+    """A rough polygon, a bounding box, a box with air around, a turned box, a hull or a brush stroke."""
     contours, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return truth
     contour = max(contours, key=cv2.contourArea)
     length = longest_side(truth)
-    kind = rng.integers(5)
+    kind = rng.integers(6)
     canvas = np.zeros(truth.shape, np.uint8)
     if kind == 0:
         points = cv2.approxPolyDP(contour, strength * length * rng.uniform(0.03, 0.12), True)[:, 0]
@@ -270,6 +272,11 @@ def draw_by_hand(truth: np.ndarray, rng: np.random.Generator, strength: float) -
         points = cv2.boxPoints(cv2.minAreaRect(contour))
     elif kind == 3:
         points = cv2.convexHull(contour)[:, 0]
+    elif kind == 4:
+        x, y, width, height = cv2.boundingRect(contour)
+        left, top, right, bottom = strength * length * rng.uniform(0.0, 0.2, 4)
+        points = np.array([[x - left, y - top], [x + width + right, y - top],
+                           [x + width + right, y + height + bottom], [x - left, y + height + bottom]])  # fmt: skip
     else:
         middle, (width, height), angle = cv2.minAreaRect(contour)
         along = math.radians(angle if width >= height else angle + 90)
@@ -277,7 +284,7 @@ def draw_by_hand(truth: np.ndarray, rng: np.random.Generator, strength: float) -
         step = np.array([math.cos(along), math.sin(along)]) * reach
         ends = np.array([np.array(middle) - step, np.array(middle) + step])
         ends = np.round(ends + rng.normal(0, 0.05 * strength * length, ends.shape)).astype(int)
-        thickness = max(1, round(min(width, height) * rng.uniform(0.5, 0.95)))
+        thickness = max(1, round(min(width, height) * rng.uniform(0.2, 0.95)))
         cv2.line(canvas, tuple(map(int, ends[0])), tuple(map(int, ends[1])), 1, thickness)
         return canvas > 0
     points = points + rng.normal(0, 0.03 * strength * length, points.shape)
