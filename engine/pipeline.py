@@ -118,8 +118,10 @@ def detect(
     """All instances of all tiles, and the device and precision used; finished tiles come from the journal."""
     import torch
 
+    from ..models.detector import predict
     from ..models.device import pick_bfloat16, pick_device
     from .detect import Detector
+    from .segment import segment
 
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     device = pick_device(config.device)
@@ -133,8 +135,9 @@ def detect(
         if done:
             reporter.log(f"Continuing: {len(tiles) - len(todo)} of {len(tiles)} tiles are already done")
         if todo:
+            network, find = (package.segmenter(), segment) if package.has_segmenter else (package.detector(), predict)
             detector = Detector(
-                package.detector(), device=device, bfloat16=bfloat16, batch_size=batch,
+                network, find=find, device=device, bfloat16=bfloat16, batch_size=batch,
                 score_threshold=config.score_threshold,
                 score_exponent=float(package.manifest.get("score_exponent", 1.0)),
             )  # fmt: skip

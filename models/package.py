@@ -5,7 +5,9 @@ The manifest is the contract between the weights and the rasters they may see::
     {"format": 1, "name": ..., "pixel_m": 0.2, "bands": 3, "value_range": [0, 255], "classes": ["building"],
      "tile_size_px": 512, "overlap_px": 160, "score_threshold": 0.5,
      "detector": {"architecture": ..., "parameters": {...}, "file": "detector.safetensors", "sha256": ...},
-     "refiner": {... or null}, "training": {...}, "metrics": {...}}
+     "refiner": {... or null}, "segmenter": {... or null}, "training": {...}, "metrics": {...}}
+
+A segmenter takes the place of the detector: a package holds one of the two.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ FORMAT = 1
 MANIFEST = "model.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_WEIGHTS_BYTES = 2 << 30
-NETWORKS = ("detector", "refiner")
+NETWORKS = ("detector", "refiner", "segmenter")
 BUNDLED = Path(__file__).resolve().parent.parent / "resources" / "models" / "bundled.zip"
 
 
@@ -55,26 +57,38 @@ class ModelPackage:
         """Whether the package holds a refiner."""
         return bool(self.manifest.get("refiner"))
 
+    @property
+    def has_segmenter(self) -> bool:
+        """Whether the package finds buildings with a segmenter instead of a detector."""
+        return bool(self.manifest.get("segmenter")) and not self.manifest.get("detector")
+
     def detector(self) -> Any:
         """The detector with its weights, on the CPU, in evaluation mode."""
         from .detector import build_detector
 
-        entry = self._entry("detector")
-        return self._load(entry, build_detector(entry["architecture"], entry["parameters"]))
+        entry = self.entry("detector")
+        return self._load("detector", build_detector(entry["architecture"], entry["parameters"]))
+
+    def segmenter(self) -> Any:
+        """The segmenter with its weights, on the CPU, in evaluation mode."""
+        from .segmenters import build_segmenter
+
+        entry = self.entry("segmenter")
+        return self._load("segmenter", build_segmenter(entry["architecture"], entry["parameters"]))
 
     def refiner(self) -> Any:
         """The refiner with its weights, on the CPU, in evaluation mode."""
         from .refiners import build_refiner
 
-        entry = self._entry("refiner")
-        return self._load(entry, build_refiner(entry["architecture"], entry["parameters"]))
+        entry = self.entry("refiner")
+        return self._load("refiner", build_refiner(entry["architecture"], entry["parameters"]))
 
     def weights(self, network: str) -> dict[str, Any]:
-        """State dict (float32 tensors) of ``detector`` or ``refiner``, after its hash was checked."""
+        """State dict (float32 tensors) of one of `NETWORKS`, after its hash was checked."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        entry = self._entry(network)
+        entry = self.entry(network)
         data = self._read(entry["file"], MAX_WEIGHTS_BYTES)
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise ModelPackageError(
@@ -89,14 +103,14 @@ class ModelPackage:
                 "Get the package again from where it came",
             ) from error
 
-    def _entry(self, network: str) -> dict[str, Any]:
+    def entry(self, network: str) -> dict[str, Any]:
+        """What the manifest says of one of `NETWORKS`. Raises `ModelPackageError` when the package lacks it."""
         entry = self.manifest.get(network)
         if not entry:
             raise ModelPackageError(f"Model package {self.path} has no {network}", "Choose another package")
         return entry
 
-    def _load(self, entry: dict[str, Any], model: Any) -> Any:
-        network = "detector" if entry is self.manifest.get("detector") else "refiner"
+    def _load(self, network: str, model: Any) -> Any:
         try:
             model.load_state_dict(self.weights(network))
         except RuntimeError as error:
@@ -196,7 +210,7 @@ def write_package(
 
     Args:
         path: the zip to write.
-        networks: ``detector`` and ``refiner`` -> (architecture, parameters, state dict); weights are
+        networks: some of `NETWORKS` -> (architecture, parameters, state dict); weights are
             stored in float16.
         training, metrics: data, licences and scores for the card.
         settings: further manifest entries (``score_threshold``, ``tile_size_px``, ``overlap_px``).

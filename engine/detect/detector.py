@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,22 +22,23 @@ class Detector:
     """A network on a device, and the batch size it can afford.
 
     Args:
-        model: `models.detector.MaskRCNN` in evaluation mode.
+        model: a network in evaluation mode, by default `models.detector.MaskRCNN`.
         device: where it runs.
         bfloat16: run convolutions in bfloat16.
         batch_size: tiles per forward pass; halved for good when memory runs out.
         score_threshold: weaker detections are dropped.
         score_exponent: the network's scores are raised to it, so that the same threshold means the same
             for every model package.
+        find: what turns tiles into predictions with the model; called as `models.detector.predict`.
     """
 
     def __init__(
         self, model: Any, *, device: torch.device, bfloat16: bool, batch_size: int, score_threshold: float,
-        score_exponent: float = 1.0,
+        score_exponent: float = 1.0, find: Callable[..., list[list[Prediction]]] = predict,
     ) -> None:  # fmt: skip
         self.model = model.to(device, memory_format=torch.channels_last)
         self.device, self.bfloat16 = device, bfloat16
-        self.batch_size = batch_size
+        self.batch_size, self.find = batch_size, find
         self.score_threshold, self.score_exponent = score_threshold, score_exponent
 
     def detect(
@@ -78,7 +79,7 @@ class Detector:
             target[:, : image.shape[1], : image.shape[2]] = image
         tensor = torch.from_numpy(batch).to(self.device)
         raw_threshold = self.score_threshold ** (1 / self.score_exponent)
-        predictions = predict(self.model, tensor, bfloat16=self.bfloat16, score_threshold=raw_threshold)
+        predictions = self.find(self.model, tensor, bfloat16=self.bfloat16, score_threshold=raw_threshold)
         return [
             [q for p in items if (q := _crop(p, image.shape[1], image.shape[2])) is not None]
             for image, items in zip(images, predictions, strict=True)
