@@ -17,6 +17,8 @@ from .errors import InvalidParameter
 REGULARIZATIONS = ("none", "right_angles", "diagonals", "any_angle")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+LOSS_TERMS = ("bce", "dice", "boundary")
+OPTIMIZERS = ("adamw", "sgd")
 STYLES = (
     "mixed", "european_suburb", "terraces", "dense_town", "villas_tropical", "informal", "industrial",
     "rural", "rural_tropical", "american_suburb",
@@ -106,6 +108,9 @@ class VectorizeConfig(Config):
         tolerance_m: greatest distance the simplification may move an outline; masks of a network round
             their corners by about a metre, so much less keeps the rounding.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
+        bands: numbers from 1 of red, green and blue, or of one band for grey; empty for the marked or first ones.
+        skip_unreadable: leave out what cannot be read of the raster, and mark the buildings beside it.
+        crs: WKT of the raster's CRS, where its file has none or a wrong one; empty for the file's.
         threads: CPU threads, 0 for all cores.
     """
 
@@ -114,6 +119,9 @@ class VectorizeConfig(Config):
     job_folder: str
     model: str = ""
     area: str = ""
+    bands: tuple[int, ...] = ()
+    skip_unreadable: bool = False
+    crs: str = ""
     score_threshold: float = 0.5
     refine: bool = True
     tolerance_m: float = 1.0
@@ -130,6 +138,11 @@ class VectorizeConfig(Config):
         require_given("raster", self.raster)
         require_given("output", self.output)
         require_given("job_folder", self.job_folder)
+        if len(self.bands) not in (0, 1, 3) or min(self.bands, default=1) < 1:
+            raise InvalidParameter(
+                f"Bands {', '.join(map(str, self.bands))} make no picture",
+                "Choose three for red, green and blue, one for grey, or none for the usual ones",
+            )
         require_range("score_threshold", self.score_threshold, 0.0, 1.0)
         require_range("tolerance_m", self.tolerance_m, 0.0, 10.0)
         require_range("min_area_m2", self.min_area_m2, 0.0, 1e6)
@@ -297,6 +310,12 @@ class TrainDetectorConfig(Config):
         minutes: time budget, pauses not counted; the learning rate follows it.
         copy_paste: share of the crops that get buildings of another crop.
         trunk_share: first share of the budget in which only trunk, proposals and dense head learn.
+        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum 0.9.
+        warmup_share: first share of the budget, in which the learning rate rises; a cosine follows.
+        trunk_rate: learning rate of trunk and pyramid as a share of that of the heads.
+        anchor: decay towards the weights the run started from, in place of the one towards zero.
+        clip_norm: longest gradient. ema_decay: share of the averaged weights kept at each step.
+        accumulate: parts a batch is computed in; more need less memory.
         source_weights: ``source=weight`` entries; the square root of the number of buildings otherwise.
     """
 
@@ -315,6 +334,13 @@ class TrainDetectorConfig(Config):
     weight_decay: float = 0.02
     copy_paste: float = 0.3
     trunk_share: float = 0.12
+    optimizer: str = "adamw"
+    warmup_share: float = 0.02
+    trunk_rate: float = 1.0
+    anchor: float = 0.0
+    clip_norm: float = 2.0
+    ema_decay: float = 0.998
+    accumulate: int = 1
     source_weights: tuple[str, ...] = ()
     validate_every: int = 1000
     device: str = "auto"
@@ -339,6 +365,13 @@ class TrainDetectorConfig(Config):
         require_range("weight_decay", self.weight_decay, 0.0, 1.0)
         require_range("copy_paste", self.copy_paste, 0.0, 1.0)
         require_range("trunk_share", self.trunk_share, 0.0, 0.9)
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require_range("warmup_share", self.warmup_share, 0.0, 0.9)
+        require_range("trunk_rate", self.trunk_rate, 0.0, 10.0)
+        require_range("anchor", self.anchor, 0.0, 1e4)
+        require_range("clip_norm", self.clip_norm, 1e-3, 1e6)
+        require_range("ema_decay", self.ema_decay, 0.0, 0.99999)
+        require_range("accumulate", self.accumulate, 1, self.batch_size)
         require_choice("device", self.device, DEVICES)
         require_choice("precision", self.precision, PRECISIONS)
         for entry in self.source_weights:
@@ -365,6 +398,8 @@ class TrainRefinerConfig(Config):
         batch_size: crops of 128 x 128 px; fewer of larger ones.
         learning_rate: 0 lets the variant choose.
         lambda_l1: weight of the L1 term of ``vinokurov``.
+        loss_terms: of ``bce``, ``dice`` and ``boundary`` in NeuralSegmentello's weights; empty lets the variant
+            choose. Not for ``vinokurov``.
         adversarial_weight: of the discriminator's term; negative lets the variant choose.
         validate_every: steps between validations; `patience` of them without gain end the run, 0 never.
     """
@@ -382,6 +417,7 @@ class TrainRefinerConfig(Config):
     batch_size: int = 16
     learning_rate: float = 0.0
     lambda_l1: float = 100.0
+    loss_terms: tuple[str, ...] = ()
     adversarial_weight: float = -1.0
     validate_every: int = 500
     patience: int = 0
@@ -404,6 +440,10 @@ class TrainRefinerConfig(Config):
         require_range("batch_size", self.batch_size, 1, 1024)
         require_range("learning_rate", self.learning_rate, 0.0, 1.0)
         require_range("lambda_l1", self.lambda_l1, 0.0, 1e6)
+        for term in self.loss_terms:
+            require_choice("loss_terms", term, LOSS_TERMS)
+        if self.loss_terms and self.variant == "vinokurov":
+            raise InvalidParameter("The variant vinokurov has its own loss", "Leave loss_terms empty")
         require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
         require_range("validate_every", self.validate_every, 1, 1e7)
         require_range("patience", self.patience, 0, 1e6)

@@ -35,3 +35,13 @@ def describe_devices() -> list[dict[str, str]]:
     if torch.backends.mps.is_available():
         devices.append({"id": "mps", "name": "Apple GPU"})
     return devices
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch or Python ran out of memory; the allocators of the devices say so in words alone."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        words in text for words in ("out of memory", "can't allocate", "not enough memory")
+    )

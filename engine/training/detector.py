@@ -18,10 +18,10 @@ from torch import nn
 
 from ...models.detector import MaskRCNN, build_detector
 from ...models.detector.mask_rcnn import ARCHITECTURES
-from ...models.device import pick_bfloat16, pick_device
+from ...models.device import is_out_of_memory, pick_bfloat16, pick_device
 from ...models.losses import dense_loss
 from ..config import TrainDetectorConfig, require_choice
-from ..errors import Cancelled, TrainingError
+from ..errors import Cancelled, OutOfMemory, TrainingError
 from ..progress import Reporter
 from .augment import augment
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -29,12 +29,11 @@ from .chips import load_chips
 from .copy_paste import paste_buildings
 from .crops import Crop, CropSampler
 from .ema import MovingAverage
+from .optimizer import make_optimizer
 from .targets import detector_target
 from .validate import validate_detector
 
-WARMUP = 0.02  # share of the budget in which the learning rate rises
 FINAL_RATE = 0.02  # of the peak learning rate, at the end of the cosine
-CLIP_NORM = 2.0
 CHECKPOINT_SECONDS = 120.0
 DENSE_WEIGHT = 1.0
 
@@ -48,10 +47,12 @@ class DetectorTrainer:
         base: state dict to start from, or None for fresh weights.
     """
 
+    architectures = tuple(ARCHITECTURES)
+
     def __init__(
         self, config: TrainDetectorConfig, reporter: Reporter, base: dict[str, torch.Tensor] | None = None
     ) -> None:
-        require_choice("architecture", config.architecture, tuple(ARCHITECTURES))
+        require_choice("architecture", config.architecture, self.architectures)
         self.config, self.reporter = config, reporter
         self.folder = Path(config.work_folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,9 +69,10 @@ class DetectorTrainer:
                     "Choose the architecture it was trained as, or train from scratch",
                 ) from error
         self.model.to(self.device, memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay)
-        self.average = MovingAverage(self.model)
-        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.optimizer = make_optimizer(self.model, config, is_anchored=base is not None)
+        self.average = MovingAverage(self.model, decay=config.ema_decay)
+        self.step, self.seconds, self.best, self.pieces = 0, 0.0, -1.0, config.accumulate
+        self.latest: dict[str, Any] = {}
         self._resume()
 
     def _build(self) -> MaskRCNN:
@@ -129,10 +131,10 @@ class DetectorTrainer:
 
     def learning_rate(self) -> float:
         """Linear warm-up, then cosine."""
-        x = self.fraction
-        if x < WARMUP:
-            return self.config.learning_rate * (x / WARMUP * 0.95 + 0.05)
-        cosine = 0.5 * (1 + math.cos(math.pi * min((x - WARMUP) / (1 - WARMUP), 1.0)))
+        x, warmup = self.fraction, self.config.warmup_share
+        if x < warmup:
+            return self.config.learning_rate * (x / warmup * 0.95 + 0.05)
+        cosine = 0.5 * (1 + math.cos(math.pi * min((x - warmup) / (1 - warmup), 1.0)))
         return self.config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
     def _is_validation_due(self) -> bool:
@@ -179,37 +181,77 @@ class DetectorTrainer:
         return figures
 
     def train_step(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        """One optimiser step; returns the losses. Raises `TrainingError` when they are not finite."""
+        """One optimiser step; returns the losses. A batch that does not fit into memory is computed in
+        twice as many pieces, and so are those after it.
+
+        Raises:
+            TrainingError: the losses are not finite. OutOfMemory: not even a single crop fits.
+        """
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = self.learning_rate() * group["rate"]
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                losses = self._backward(images, targets)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._save_memory(len(images))
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.model, self.step)
+        return losses
+
+    def _backward(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+        """Gradients of a batch, piece by piece; returns its mean losses."""
+        count = math.ceil(len(images) / self.pieces)
+        means: dict[str, float] = {}
+        for start in range(0, len(images), count):
+            part = slice(start, start + count)
+            losses = self.losses(images[part], targets[part])
+            share = len(images[part]) / len(images)
+            total = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(total):
+                raise TrainingError(f"The loss became {total.item()} at step {self.step}", "Lower the learning rate")
+            (total * share).backward()
+            for name, value in losses.items():
+                means[name] = means.get(name, 0.0) + share * float(value.detach())
+        return means
+
+    def losses(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """What is minimised, by name, for images uint8[B, 3, S, S]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             losses, _, dense = self.model(images, targets, heads=self.fraction >= self.config.trunk_share)
         truth = torch.stack([t["dense"] for t in targets])
         known = torch.stack([t["dense_known"] for t in targets])
-        losses["loss_dense"] = DENSE_WEIGHT * dense_loss(dense, truth, known)
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise TrainingError(f"The loss became {total.item()} at step {self.step}", "Lower the learning rate")
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        self.optimizer.step()
-        self.average.update(self.model, self.step)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return {**losses, "loss_dense": DENSE_WEIGHT * dense_loss(dense, truth, known)}
+
+    def _save_memory(self, crops: int) -> None:
+        """Compute batches in twice as many pieces from now on. Raises `OutOfMemory`."""
+        if self.pieces >= crops:
+            raise OutOfMemory("Not even one crop fits into memory", "Close other programs, or choose the CPU")
+        self.pieces = min(2 * self.pieces, crops)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.reporter.warn(f"Memory is short: going on with {math.ceil(crops / self.pieces)} crops at once")
 
     def _report(self, losses: dict[str, float]) -> None:
         text = " ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
         left = self.seconds / max(self.fraction, 1e-6) * (1 - self.fraction) / 60
         speed = self.step * self.config.batch_size / max(self.seconds, 1e-6)
         self._log(step=self.step, seconds=round(self.seconds), **losses)
-        self.reporter.progress(self.fraction, f"step {self.step}, {speed:.1f} crops/s, {left:.0f} min left: {text}")
+        known = f", AP {self.latest['AP']:.3f}" if self.latest else ""
+        self.reporter.progress(
+            self.fraction, f"step {self.step}, {speed:.1f} crops/s, {left:.0f} min left{known}: {text}"
+        )
 
     def _validate(self, losses: dict[str, float]) -> dict[str, Any]:
         figures = validate_detector(
             self.average.model, self.validation, pixel_m=self.config.pixel_m, bfloat16=self.bfloat16
         )
-        pooled = figures["all"]
+        pooled = self.latest = figures["all"]
         self._log(step=self.step, validation=figures)
         self.reporter.log(
             f"step {self.step}: validation AP {pooled['AP']:.3f} AP50 {pooled['AP50']:.3f} "
@@ -229,7 +271,8 @@ class DetectorTrainer:
             {
                 "model": self.model.state_dict(), "average": self.average.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
-                "best": self.best, "architecture": self.config.architecture, "pixel_m": self.config.pixel_m,
+                "best": self.best, "pieces": self.pieces, "architecture": self.config.architecture,
+                "pixel_m": self.config.pixel_m,
             },
         )  # fmt: skip
 
@@ -244,20 +287,15 @@ class DetectorTrainer:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group.setdefault("rate", 1.0)
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.pieces = max(self.pieces, state.get("pieces", 1))
         self.reporter.log(f"Continuing at step {self.step} ({self.fraction:.0%} of the budget)")
 
     def _log(self, **entry: Any) -> None:
         with open(self.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(entry) + "\n")
-
-
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; norms and biases are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99))
 
 
 def train_detector(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import torch
 
 from ...models.detector import MaskRCNN, build_detector
 from ..config import TrainDetectorConfig
-from ..errors import OutOfMemory, TrainingError
+from ..errors import TrainingError
 from ..progress import Reporter
 from .checkpoint import load_checkpoint
 from .detector import DetectorTrainer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Start:
     """Where a fine-tuning starts and how careful it is.
 
@@ -117,24 +117,6 @@ class FineTuner(DetectorTrainer):
         if self.step and self.best > before:
             self.on_gain(self)
         return figures
-
-    def train_step(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        """As its base's; a batch that does not fit into memory is halved, and so are those after it."""
-        while True:
-            try:
-                return super().train_step(images, targets)
-            except RuntimeError as error:
-                if "memory" not in str(error):
-                    raise
-            half = len(images) // 2
-            if not half:
-                raise OutOfMemory("Not even one crop fits into memory", "Close other programs, or choose the CPU")
-            self.optimizer.zero_grad(set_to_none=True)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            images, targets = images[:half], targets[:half]
-            self.config = dataclasses.replace(self.config, batch_size=half)
-            self.reporter.warn(f"Memory is short: going on with batches of {half}")
 
 
 def read_history(log: Path, step: int, *, losses: bool = False) -> list[dict[str, Any]]:
