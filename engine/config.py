@@ -19,6 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOSS_TERMS = ("bce", "dice", "boundary")
 OPTIMIZERS = ("adamw", "sgd")
+ADVERSARIAL = ("none", "box", "mask", "both", "only")
 STYLES = (
     "mixed", "european_suburb", "terraces", "dense_town", "villas_tropical", "informal", "industrial",
     "rural", "rural_tropical", "american_suburb",
@@ -316,6 +317,8 @@ class TrainDetectorConfig(Config):
         anchor: decay towards the weights the run started from, in place of the one towards zero.
         clip_norm: longest gradient. ema_decay: share of the averaged weights kept at each step.
         accumulate: parts a batch is computed in; more need less memory.
+        adversarial: which heads learn from a discriminator, too (Le et al. 2020); ``only`` takes both in place
+            of the losses of box regression and mask. adversarial_depth: convolutions of a discriminator.
         source_weights: ``source=weight`` entries; the square root of the number of buildings otherwise.
     """
 
@@ -341,6 +344,8 @@ class TrainDetectorConfig(Config):
     clip_norm: float = 2.0
     ema_decay: float = 0.998
     accumulate: int = 1
+    adversarial: str = "none"
+    adversarial_depth: int = 5
     source_weights: tuple[str, ...] = ()
     validate_every: int = 1000
     device: str = "auto"
@@ -372,6 +377,8 @@ class TrainDetectorConfig(Config):
         require_range("clip_norm", self.clip_norm, 1e-3, 1e6)
         require_range("ema_decay", self.ema_decay, 0.0, 0.99999)
         require_range("accumulate", self.accumulate, 1, self.batch_size)
+        require_choice("adversarial", self.adversarial, ADVERSARIAL)
+        require_range("adversarial_depth", self.adversarial_depth, 3, 5)
         require_choice("device", self.device, DEVICES)
         require_choice("precision", self.precision, PRECISIONS)
         for entry in self.source_weights:

@@ -43,6 +43,8 @@ class Recipe:
         smooth_truth: show the discriminator a smoothed truth, so that it cannot win by telling soft
             pixels from hard ones (Zorzi et al. 2021).
         ema_decay: 0 keeps the last weights.
+        warm_up_steps: over which the learning rate rises to its full value.
+        sizes: crop sizes in pixels and their shares of the steps.
     """
 
     loss: Loss
@@ -55,6 +57,7 @@ class Recipe:
     discriminator_width: int = 64
     smooth_truth: bool = False
     ema_decay: float = 0.0
+    warm_up_steps: int = 50
     sizes: tuple[tuple[int, float], ...] = ((128, 1.0),)
 
 
@@ -69,6 +72,7 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
             beta1=0.5,
             cosine=False,
             adversarial_weight=1.0,
+            warm_up_steps=0,
             sizes=((256, 1.0),),
         )
     elif config.variant == "guided":
@@ -85,6 +89,8 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
     else:
         recipe = Recipe(loss=losses.segmentello_loss, learning_rate=1e-3, ema_decay=0.998)
     overrides: dict[str, Any] = {}
+    if config.loss_terms:
+        overrides["loss"] = partial(losses.segmentello_loss, terms=config.loss_terms)
     if config.learning_rate > 0:
         overrides["learning_rate"] = config.learning_rate
     if config.adversarial_weight >= 0:
@@ -197,7 +203,7 @@ class RefinerTrainer:
     def _set_learning_rate(self, share: float) -> None:
         """Short warm-up, then a cosine to 1 %, or constant as in the paper."""
         factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))) if self.recipe.cosine else 1.0
-        warm_up = min(1.0, (self.step + 1) / 50)
+        warm_up = min(1.0, (self.step + 1) / max(self.recipe.warm_up_steps, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * factor * warm_up
 
