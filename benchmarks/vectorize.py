@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from cadastral_vectorizer.engine.cli import keep_freed_memory
 from cadastral_vectorizer.engine.config import VectorizeConfig
+from cadastral_vectorizer.engine.detect import usual_batch
 from cadastral_vectorizer.engine.pipeline import plan, vectorize
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.raster.source import RasterSource
@@ -35,10 +36,10 @@ def time_forward_passes(config: VectorizeConfig) -> float:
     device = pick_device(config.device)
     bfloat16 = pick_bfloat16(device, config.precision)
     model = package.detector().to(device, memory_format=torch.channels_last)
-    batch = config.batch_size or (8 if device.type != "cpu" else 4)
     seconds = 0.0
     with RasterSource.open(config.raster, pixel_m=package.manifest["pixel_m"]) as source, torch.inference_mode():
         tiles = plan(config, package, source.grid, None)
+        batch = config.batch_size or usual_batch(device, tiles)
         for start in range(0, len(tiles), batch):
             pixels = [torch.from_numpy(source.read(t.padded)[0]) for t in tiles[start : start + batch]]
             height = max(p.shape[1] for p in pixels) + 63 & ~63

@@ -13,7 +13,7 @@ from .errors import TrainingError
 from .progress import Reporter
 
 PIXEL_RANGE = (0.2, 3.5)  # native ground pixels the package accepts, times the pixel it was trained at
-TILE_PX, OVERLAP_PX = 512, 160
+TILE_PX, OVERLAP_PX = 1024, 160
 COLUMNS = ("AP", "AP50", "AP75", "precision", "recall", "F1")
 
 

@@ -1,5 +1,5 @@
 """Tiles to instances."""
 
-from .detector import Detector
+from .detector import Detector, usual_batch
 
-__all__ = ["Detector"]
+__all__ = ["Detector", "usual_batch"]

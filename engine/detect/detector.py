@@ -16,6 +16,14 @@ from ..errors import OutOfMemory
 from ..progress import Reporter
 
 STRIDE = 64
+PASS_PX = {"cpu": 2**20, "cuda": 2**23, "mps": 2**22}
+"""Pixels of one forward pass: more brings no speed on that kind of device, only memory."""
+
+
+def usual_batch(device: torch.device, tiles: Sequence[Tile]) -> int:
+    """Tiles per forward pass where the user gives none."""
+    largest = max(((t.padded[2] - t.padded[0]) * (t.padded[3] - t.padded[1]) for t in tiles), default=1)
+    return max(PASS_PX[device.type] // largest, 1)
 
 
 class Detector:

@@ -18,6 +18,8 @@ from .trunk import ResNetFPN
 LEVELS = ["0", "1", "2", "3"]
 STRIDES = [4, 8, 16, 32]
 IGNORED_SHARE = 0.5
+LOWEST_SCORE = 0.05  # detections below are not even given a mask
+LIMITED_PX = 512 * 512  # the area that the limits on proposals and detections are meant for
 
 COMPACT: dict[str, Any] = {
     "widths": [48, 96, 192, 256],
@@ -94,14 +96,11 @@ class MaskRCNN(nn.Module):
 
     Args:
         parameters: entries of `COMPACT`.
-        proposals: kept per image at inference.
-        detections: kept per image at inference.
-        score_threshold: detections below are not even given a mask.
+        proposals: kept per 512 x 512 pixels at inference.
+        detections: kept per 512 x 512 pixels at inference.
     """
 
-    def __init__(
-        self, parameters: dict[str, Any], *, proposals: int = 400, detections: int = 300, score_threshold: float = 0.05
-    ) -> None:
+    def __init__(self, parameters: dict[str, Any], *, proposals: int = 400, detections: int = 300) -> None:
         super().__init__()
         p = parameters
         self.trunk = ResNetFPN(p["widths"], p["blocks"], p["fpn_channels"])
@@ -122,12 +121,13 @@ class MaskRCNN(nn.Module):
             BoxHead(channels, 7, p["box_width"]),
             BoxPredictor(p["box_width"]),
             fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=64, positive_fraction=0.33,
-            bbox_reg_weights=None, score_thresh=score_threshold, nms_thresh=0.5, detections_per_img=detections,
+            bbox_reg_weights=None, score_thresh=LOWEST_SCORE, nms_thresh=0.5, detections_per_img=detections,
             mask_roi_pool=PyramidRoIAlign(LEVELS, STRIDES, 14),
             mask_head=MaskHead(channels, p["mask_width"]),
             mask_predictor=nn.Identity(),  # the head ends in logits
         )  # fmt: skip
         self.dense = DenseHead(channels, p["dense_width"])
+        self.proposals, self.detections = proposals, detections
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor([0.45, 0.45, 0.42]).view(1, 3, 1, 1) * 255, persistent=False)
@@ -157,6 +157,7 @@ class MaskRCNN(nn.Module):
         sizes = [tuple(images.shape[-2:])] * len(images)
         unknown = None if targets is None else [_integral(t["unknown"]) for t in targets]
         self.rpn.unknown = self.roi_heads.unknown = unknown
+        self._set_limits(images.shape[-2] * images.shape[-1])
         try:
             proposals, losses = self.rpn(ImageList(x, sizes), features, targets)
             detections: list[dict[str, torch.Tensor]] = []
@@ -166,6 +167,13 @@ class MaskRCNN(nn.Module):
         finally:
             self.rpn.unknown = self.roi_heads.unknown = None
         return losses, detections, self.dense(features["0"]).float()
+
+    def _set_limits(self, area_px: int) -> None:
+        """Let larger tiles hold more buildings, so that density and not tile size decides what is kept."""
+        share = max(area_px / LIMITED_PX, 1.0)
+        self.rpn._pre_nms_top_n["testing"] = round(600 * share)
+        self.rpn._post_nms_top_n["testing"] = round(self.proposals * share)
+        self.roi_heads.detections_per_img = round(self.detections * share)
 
 
 def _narrow_rpn(channels: int, width: int, ratios: int) -> Float32RPNHead:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from .mask_rcnn import MaskRCNN
+from .mask_rcnn import LOWEST_SCORE, MaskRCNN
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ def predict(
         bfloat16: run convolutions in bfloat16.
         score_threshold: after backing by the dense head.
     """
+    # Backing only lowers a score, so what is too weak before it needs no mask.
+    model.roi_heads.score_thresh = max(LOWEST_SCORE, score_threshold)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
         _, detections, dense = model(images)
     interior = torch.sigmoid(dense[:, 0]).float().cpu().numpy()
