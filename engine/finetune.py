@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ MARK = "finetune.json"
 FINEST = 0.6  # chips are this much finer than the model's pixel: what the jitter magnifies to
 SCENES = 18
 TRUNK_SHARE = 0.12  # of a training from scratch, for the trunk alone
-_NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "validations", "patience",
-                   "device", "precision", "threads")  # fmt: skip
+_NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "epochs", "validations",
+                   "patience", "device", "precision", "threads")  # fmt: skip
 _KEPT = ("tile_size_px", "overlap_px", "score_threshold")
 
 
@@ -55,7 +56,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter) -> dict[str, Any]:
 
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     base = open_package(config.base)
-    entry = base.manifest["detector"]
+    entry = base.entry("detector")
     if config.architecture and not config.from_scratch and config.architecture != entry["architecture"]:
         raise InvalidParameter(
             f"The base model {base.path.name} is of the architecture {entry['architecture']}, not "
@@ -74,20 +75,25 @@ def finetune(config: FinetuneConfig, reporter: Reporter) -> dict[str, Any]:
         architecture = entry["architecture"]
         weights = base.weights("detector")
         start = Start(entry["parameters"], weights, config.frozen_stages, config.validations, config.patience)
-    training = TrainDetectorConfig(
-        chips=data.folders, work_folder=str(folder / "run"), architecture=architecture, pixel_m=pixel_m,
-        steps=config.steps, minutes=config.minutes, batch_size=config.batch_size, seed=config.seed,
-        learning_rate=config.learning_rate, weight_decay=config.weight_decay, source_weights=data.weights,
-        trunk_share=TRUNK_SHARE if config.from_scratch else 0.0,
-        device=config.device, precision=config.precision, threads=config.threads,
-    )  # fmt: skip
-    training.validate()
+    training = _plan(config, data, architecture, pixel_m)
     package = Packer(config, base, architecture, start.parameters, pixel_m, data)
     with reporter.span(0.1, 0.95):
         tuner = FineTuner(training, reporter, start, on_gain=package.write)
         tuner.run()
     with reporter.span(0.95, 1.0):
         return _finish(config, base, tuner, package, data, reporter)
+
+
+def _plan(config: FinetuneConfig, data: Data, architecture: str, pixel_m: float) -> TrainDetectorConfig:
+    """What is asked of the trainer."""
+    training = config.training(
+        chips=data.folders, work_folder=str(Path(config.work_folder) / "run"), architecture=architecture,
+        pixel_m=pixel_m, source_weights=data.weights, trunk_share=TRUNK_SHARE if config.from_scratch else 0.0,
+    )  # fmt: skip
+    if config.epochs:
+        steps = math.ceil(config.epochs * data.ground_m2 / (training.crop_px * pixel_m) ** 2 / config.batch_size)
+        training = replace(training, steps=max(steps, 1))
+    return training
 
 
 # -- data -------------------------------------------------------------------------------------------------
@@ -102,6 +108,7 @@ class Data:
         weights: ``source=weight`` entries; empty for the default ones.
         buildings: by split, generated ones left out.
         sources: names of the places.
+        ground_m2: what the training chips show, generated ones left out.
         export: result of the export, if there was one.
     """
 
@@ -109,6 +116,7 @@ class Data:
     weights: tuple[str, ...]
     buildings: dict[str, int]
     sources: tuple[str, ...]
+    ground_m2: float
     export: dict[str, Any]
 
 
@@ -124,8 +132,9 @@ def prepare_data(config: FinetuneConfig, folder: Path, pixel_m: float, reporter:
                 export_chips(
                     ExportConfig(
                         rasters=config.rasters, annotations=config.annotations, area=config.area,
-                        output_folder=str(target), pixel_m=round(max(FINEST * pixel_m, 0.02), 4),
-                        val_share=config.val_share, seed=config.seed,
+                        negatives=config.negatives, output_folder=str(target),
+                        pixel_m=round(max(FINEST * pixel_m, 0.02), 4), val_share=config.val_share,
+                        seed=config.seed,
                     ),  # fmt: skip
                     reporter,
                 )
@@ -147,7 +156,8 @@ def prepare_data(config: FinetuneConfig, folder: Path, pixel_m: float, reporter:
                 write_scene_chips(target, SCENES, seed=config.seed, reporter=reporter)
         folders.append(str(target))
         weights = share_out(local, config.scenes_share)
-    return Data(tuple(folders), weights, buildings, tuple(sorted(local)), exported)
+    ground_m2 = sum(c.labels.size * c.pixel_m**2 for c in chips if c.split == "train")
+    return Data(tuple(folders), weights, buildings, tuple(sorted(local)), ground_m2, exported)
 
 
 def share_out(buildings: dict[str, int], scenes_share: float) -> tuple[str, ...]:

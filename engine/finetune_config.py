@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from .config import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
+from .config import Config, TrainDetectorConfig, require_given, require_range
 from .errors import InvalidParameter
 
 
@@ -18,6 +19,8 @@ class ExportConfig(Config):
         output_folder: chip folder to write; an earlier chip folder there is replaced.
         area: vector file whose polygons say where every building is outlined; outside nothing is known.
             Empty: everywhere.
+        negatives: vector file with polygons of what is no building, inside or outside the area; crops are
+            drawn there more often.
         pixel_m: ground pixel of the chips; coarser rasters keep their own.
         chip_px, overlap_px: side of the training chips, and how far they reach into each other.
         empty_share: greatest share of chips without a building.
@@ -30,6 +33,7 @@ class ExportConfig(Config):
     annotations: str
     output_folder: str
     area: str = ""
+    negatives: str = ""
     pixel_m: float = 0.12
     chip_px: int = 768
     overlap_px: int = 128
@@ -59,14 +63,17 @@ class FinetuneConfig(Config):
     Attributes:
         output: zip to write.
         work_folder: chips, checkpoints and log; a run found there is continued.
-        rasters, annotations, area: see `ExportConfig`.
+        rasters, annotations, area, negatives: see `ExportConfig`.
         chips: chip folders, instead of rasters and annotations or beside them.
         base: model package to start from; empty for the bundled one.
         from_scratch: start from fresh weights instead; the base lends only its refiner.
         architecture: of a model from scratch; empty for that of the base.
         pixel_m: ground pixel the model works at; 0 for that of the base.
         report: HTML page to write; figures: JSON file to write; both optional.
-        minutes: time budget, validations not counted; `steps` instead where that is not 0.
+        minutes: time budget, validations not counted; `steps` or `epochs` instead where they are not 0. In
+            an epoch as much ground is seen as the training chips show.
+        batch_size, accumulate, optimizer, learning_rate, weight_decay, warmup_share, trunk_rate, anchor,
+            clip_norm, ema_decay, copy_paste: see `TrainDetectorConfig`.
         frozen_stages: parts of the trunk that do not learn: 1 is the stem with the first stage, 4 all.
         scenes_share: share of the crops taken from generated scenes.
         validations: how often the weights are measured on the way.
@@ -78,6 +85,7 @@ class FinetuneConfig(Config):
     rasters: tuple[str, ...] = ()
     annotations: str = ""
     area: str = ""
+    negatives: str = ""
     chips: tuple[str, ...] = ()
     base: str = ""
     from_scratch: bool = False
@@ -88,9 +96,18 @@ class FinetuneConfig(Config):
     name: str = ""
     minutes: float = 15.0
     steps: int = 0
+    epochs: float = 0.0
     batch_size: int = 8
+    accumulate: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 3e-4
     weight_decay: float = 0.02
+    warmup_share: float = 0.02
+    trunk_rate: float = 1.0
+    anchor: float = 0.0
+    clip_norm: float = 2.0
+    ema_decay: float = 0.998
+    copy_paste: float = 0.3
     frozen_stages: int = 0
     scenes_share: float = 0.15
     val_share: float = 0.2
@@ -110,11 +127,9 @@ class FinetuneConfig(Config):
             raise InvalidParameter("There is nothing to learn from", "Give rasters and annotations, or a chip folder")
         if self.pixel_m:
             require_range("pixel_m", self.pixel_m, 0.03, 2.0)
-        require_range("steps", self.steps, 0, 1e7)
-        require_range("minutes", self.minutes, 0.0 if self.steps else 0.01, 1e5)
-        require_range("batch_size", self.batch_size, 1, 256)
-        require_range("learning_rate", self.learning_rate, 1e-7, 1.0)
-        require_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_range("epochs", self.epochs, 0.0, 1e5)
+        if self.steps and self.epochs:
+            raise InvalidParameter("Both steps and epochs are given", "Give one of them")
         require_range("frozen_stages", self.frozen_stages, 0, 4)
         require_range("scenes_share", self.scenes_share, 0.0, 0.9)
         require_range("val_share", self.val_share, 0.01, 0.8)
@@ -122,5 +137,12 @@ class FinetuneConfig(Config):
         require_range("patience", self.patience, 0, 1000)
         require_range("threads", self.threads, 0, 1024)
         require_range("seed", self.seed, 0, 2**31 - 1)
-        require_choice("device", self.device, DEVICES)
-        require_choice("precision", self.precision, PRECISIONS)
+        self.training(chips=("-",), pixel_m=self.pixel_m or 1.0, architecture=self.architecture or "-").validate()
+
+    def training(self, **changes: Any) -> TrainDetectorConfig:
+        """What is asked of the trainer: fields of the same name, and `changes`."""
+        names = {field.name for field in fields(TrainDetectorConfig)} & {field.name for field in fields(self)}
+        settings = {name: getattr(self, name) for name in names} | {"base": ""} | changes
+        if self.epochs and not self.steps:
+            settings["steps"] = 1
+        return TrainDetectorConfig(**settings)
