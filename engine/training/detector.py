@@ -23,6 +23,7 @@ from ...models.losses import dense_loss
 from ..config import TrainDetectorConfig, require_choice
 from ..errors import Cancelled, OutOfMemory, TrainingError
 from ..progress import Reporter
+from .adversarial import Adversary
 from .augment import augment
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chips import load_chips
@@ -71,6 +72,9 @@ class DetectorTrainer:
         self.model.to(self.device, memory_format=torch.channels_last)
         self.optimizer = make_optimizer(self.model, config, is_anchored=base is not None)
         self.average = MovingAverage(self.model, decay=config.ema_decay)
+        self.adversary: Adversary | None = None
+        if config.adversarial != "none":
+            self.adversary = Adversary(self.model, config, self.device, bfloat16=self.bfloat16)
         self.step, self.seconds, self.best, self.pieces = 0, 0.0, -1.0, config.accumulate
         self.latest: dict[str, Any] = {}
         self._resume()
@@ -202,7 +206,7 @@ class DetectorTrainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.average.update(self.model, self.step)
-        return losses
+        return {**losses, **self.adversary.figures} if self.adversary else losses
 
     def _backward(self, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> dict[str, float]:
         """Gradients of a batch, piece by piece; returns its mean losses."""
@@ -226,7 +230,8 @@ class DetectorTrainer:
             losses, _, dense = self.model(images, targets, heads=self.fraction >= self.config.trunk_share)
         truth = torch.stack([t["dense"] for t in targets])
         known = torch.stack([t["dense_known"] for t in targets])
-        return {**losses, "loss_dense": DENSE_WEIGHT * dense_loss(dense, truth, known)}
+        losses["loss_dense"] = DENSE_WEIGHT * dense_loss(dense, truth, known)
+        return self.adversary.play(losses, self.learning_rate()) if self.adversary else losses
 
     def _save_memory(self, crops: int) -> None:
         """Compute batches in twice as many pieces from now on. Raises `OutOfMemory`."""
@@ -271,6 +276,7 @@ class DetectorTrainer:
             {
                 "model": self.model.state_dict(), "average": self.average.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
+                "adversary": self.adversary.state() if self.adversary else None,
                 "best": self.best, "pieces": self.pieces, "architecture": self.config.architecture,
                 "pixel_m": self.config.pixel_m,
             },
@@ -284,6 +290,10 @@ class DetectorTrainer:
             raise TrainingError(
                 f"{self.folder} holds a run of architecture {state['architecture']}", "Choose another work folder"
             )
+        if self.adversary:
+            self.adversary.restore(state.get("adversary"))
+        elif state.get("adversary"):
+            raise TrainingError(f"{self.folder} holds a run with discriminators", "Choose another work folder")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
