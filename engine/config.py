@@ -396,9 +396,10 @@ class TrainRefinerConfig(Config):
         chips: chip folders; ``train`` chips are learnt from, ``val`` chips select the weights.
         chip_shares: share of the examples from each chip folder; equal when not given.
         pairs: folder with ``predicted/`` and ``exact/`` masks of the same names, used instead of chips.
+        pairs_pixel_m: ground pixel of the pairs, for figures in metres; 0 where unknown.
         predictions: folder of detector masks on the chips; mixed with synthetic damage.
         predicted_share: share of the examples taken from `predictions`.
-        base: ``refiner.safetensors`` to start from; empty to start from scratch.
+        base: checkpoint (``best.pt``) or model package to start from; empty to start from scratch.
         variant: ``guided``, ``vinokurov``, or a NeuralSegmentello name such as ``tiny16-128``.
         steps: optimiser steps.
         minutes: time budget that ends the run earlier; 0 for none. The learning rate follows both.
@@ -409,12 +410,14 @@ class TrainRefinerConfig(Config):
             choose. Not for ``vinokurov``.
         adversarial_weight: of the discriminator's term; negative lets the variant choose.
         validate_every: steps between validations; `patience` of them without gain end the run, 0 never.
+        validations: how many there are over the budget instead, where that is not 0.
     """
 
     work_folder: str
     chips: tuple[str, ...] = ()
     chip_shares: tuple[float, ...] = ()
     pairs: str = ""
+    pairs_pixel_m: float = 0.0
     predictions: str = ""
     predicted_share: float = 0.5
     base: str = ""
@@ -427,6 +430,7 @@ class TrainRefinerConfig(Config):
     loss_terms: tuple[str, ...] = ()
     adversarial_weight: float = -1.0
     validate_every: int = 500
+    validations: int = 0
     patience: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -453,6 +457,8 @@ class TrainRefinerConfig(Config):
             raise InvalidParameter("The variant vinokurov has its own loss", "Leave loss_terms empty")
         require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
         require_range("validate_every", self.validate_every, 1, 1e7)
+        require_range("validations", self.validations, 0, 1e6)
+        require_range("pairs_pixel_m", self.pairs_pixel_m, 0.0, 100.0)
         require_range("patience", self.patience, 0, 1e6)
         require_range("threads", self.threads, 0, 1024)
         require_choice("device", self.device, DEVICES)

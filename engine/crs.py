@@ -42,6 +42,11 @@ def parse_crs(crs_wkt: str) -> CRS:
         ) from error
 
 
+def name_of_crs(crs_wkt: str) -> str:
+    """What a CRS is called. Raises `EngineError` if it is none."""
+    return parse_crs(crs_wkt).name
+
+
 def metric_crs(crs_wkt: str, *, lon: float, lat: float) -> str:
     """Choose the CRS in which lengths and areas around a place are computed.
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..models.package import ModelPackage, open_package
 from .about import VERSION
 from .ahead import ahead
 from .area import Area, read_area
+from .blind_spots import mark_blind_spots
 from .config import VectorizeConfig
 from .contours.outlines import outline_instance
 from .contracts import Grid, Instance, Outline, Tile
@@ -52,7 +54,10 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
     package = open_package(config.model)
     low, high = package.manifest.get("pixel_range_m", (0.0, float("inf")))
     pixel_m = float(package.manifest["pixel_m"])
-    with RasterSource.open(config.raster, pixel_m=pixel_m, min_pixel_m=low, max_pixel_m=high) as source:
+    with RasterSource.open(
+        config.raster, pixel_m=pixel_m, bands=config.bands or None, min_pixel_m=low, max_pixel_m=high,
+        skip_unreadable=config.skip_unreadable, crs=config.crs,
+    ) as source:  # fmt: skip
         grid = source.grid
         reporter.log(
             f"{grid.width} x {grid.height} pixels of {grid.pixel_m:.3f} m "
@@ -69,7 +74,7 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
             with clock.stage("refine"), reporter.span(DETECT_SHARE, 0.92):
                 instances = refine(config, package, source, instances, reporter)
         with clock.stage("contours"):
-            outlines = trace(instances, grid, metric_wkt, area)
+            outlines = mark_blind_spots(trace(instances, grid, metric_wkt, area), source, metric_wkt)
         for note in source.notes:
             reporter.warn(note)
         stretch = source.stretch.to_dict() if source.stretch else None
@@ -120,14 +125,15 @@ def detect(
 
     from ..models.detector import predict
     from ..models.device import pick_bfloat16, pick_device
-    from .detect import Detector
+    from .detect import Detector, usual_batch
     from .segment import segment
 
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     device = pick_device(config.device)
     bfloat16 = pick_bfloat16(device, config.precision)
-    batch = config.batch_size or (8 if device.type != "cpu" else 4)
+    batch = config.batch_size or usual_batch(device, tiles)
     with Journal.open(config.job_folder, fingerprint(config, package, source)) as journal:
+        source.keep_unreadable(Path(config.job_folder) / "unreadable.jsonl")
         for note in journal.notes:
             reporter.warn(note)
         done = journal.done()

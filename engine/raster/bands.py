@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -13,6 +14,7 @@ from rasterio.windows import Window
 from ..contracts import Box
 from ..errors import InvalidParameter, RasterError
 from .access import explain
+from .unreadable import UnreadableBlocks
 
 
 class BandReader:
@@ -25,6 +27,8 @@ class BandReader:
         unreadable: native boxes that were skipped, only with `skip_unreadable`.
     """
 
+    unreadable: UnreadableBlocks
+
     def __init__(
         self,
         dataset: rasterio.DatasetReader,
@@ -36,7 +40,7 @@ class BandReader:
         """Raises `RasterError` if the raster has no bands that make a picture, `InvalidParameter` if the
         bands asked for are none of them."""
         self.notes: list[str] = []
-        self.unreadable: list[Box] = []
+        self.unreadable = UnreadableBlocks()
         self._path = path
         self._native = dataset
         self._skip_unreadable = skip_unreadable
@@ -65,15 +69,18 @@ class BandReader:
             values, valid = self._read_window(dataset, box)
         except (RasterioError, OSError, MemoryError) as error:
             if not self._skip_unreadable:
-                raise RasterError(
-                    f"{self._path} cannot be read at pixels x {box[0]} to {box[2]}, y {box[1]} to {box[3]}"
-                    f" ({explain(error)})",
-                    "Check that the file is complete and its drive connected, then run again with the same job folder",
-                ) from error
+                raise self.unreadable_at(box, error) from error
             values, valid = self._read_around_damage(dataset, box)
         if self._palette is not None:
             values = self._palette[:, np.clip(values[0], 0, self._palette.shape[1] - 1)]
         return values, valid
+
+    def unreadable_at(self, box: Box, error: BaseException) -> RasterError:
+        """The error for a box of the file's pixels that cannot be read."""
+        return RasterError(
+            f"{self._path} cannot be read at pixels x {box[0]} to {box[2]}, y {box[1]} to {box[3]} ({explain(error)})",
+            "Check that the file is complete and its drive connected, then run again with the same job folder",
+        )
 
     def _choose(self, roles: dict[int, ColorInterp], asked: tuple[int, ...] | None) -> tuple[int, ...]:
         usable = [band for band, role in roles.items() if role != ColorInterp.alpha]
@@ -133,6 +140,12 @@ class BandReader:
             values = np.where(finite, values, 0)
         return values, (None if valid.all() else valid)
 
+    def _on_native(self, dataset: rasterio.DatasetReader, box: Box) -> Box:
+        """A box of an overview in pixels of the raster."""
+        across, down = self._native.width / dataset.width, self._native.height / dataset.height
+        x0, y0, x1, y1 = box
+        return math.floor(x0 * across), math.floor(y0 * down), math.ceil(x1 * across), math.ceil(y1 * down)
+
     def _read_around_damage(self, dataset: rasterio.DatasetReader, box: Box) -> tuple[np.ndarray, np.ndarray]:
         """Read block by block, leaving out the blocks that cannot be read."""
         shape = (box[3] - box[1], box[2] - box[0])
@@ -149,8 +162,7 @@ class BandReader:
                     found, ok = self._read_window(dataset, part)
                 except (RasterioError, OSError):
                     block = (x0, y0, min(x0 + width, dataset.width), min(y0 + height, dataset.height))
-                    if dataset is self._native and block not in self.unreadable:
-                        self.unreadable.append(block)
+                    self.unreadable.add(self._on_native(dataset, block))
                     continue
                 values[(slice(None), *here)] = found
                 valid[here] = True if ok is None else ok

@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 
 import rasterio
+import shapely
 from rasterio.errors import RasterioError
 
 from ..contracts import Grid
-from ..crs import ground_pixel_m
+from ..crs import ground_pixel_m, name_of_crs, transform_geometries
 from ..errors import EngineError, InvalidParameter, RasterError
 
 SNAP = 0.02
 """Native pixels within this share of the wanted size are used as they are: resampling would only blur."""
 
 
-def measure_grid(dataset: rasterio.DatasetReader, path: str) -> tuple[Grid, tuple[float, float]]:
+def measure_grid(
+    dataset: rasterio.DatasetReader, path: str, *, crs: str = ""
+) -> tuple[Grid, tuple[float, float], list[str]]:
     """Find the native grid of a raster and the ground size of a pixel along its rows and columns, metres.
 
-    The ground size is that in the raster's middle.
+    Args:
+        crs: WKT of the CRS to use instead of the file's; empty for the file's.
+
+    Returns:
+        The grid; the ground size in the raster's middle; and what the user should know about the CRS.
 
     Raises:
         RasterError: the raster has no georeference or no usable CRS.
@@ -31,7 +38,7 @@ def measure_grid(dataset: rasterio.DatasetReader, path: str) -> tuple[Grid, tupl
             "Warp it to a map projection first" if by_points else "Georeference it first",
         )
     try:
-        crs_wkt = dataset.crs.to_wkt() if dataset.crs else ""
+        crs_wkt, notes = _choose_crs(dataset.crs.to_wkt() if dataset.crs else "", crs, dataset, path)
         if not crs_wkt:
             raise RasterError(f"{path} has no coordinate system", "Assign one, for example with 'Assign projection'")
         ground_m = ground_pixel_m(transform, crs_wkt, dataset.width / 2, dataset.height / 2)
@@ -41,7 +48,34 @@ def measure_grid(dataset: rasterio.DatasetReader, path: str) -> tuple[Grid, tupl
         raise RasterError(f"{path}: {error.what}", error.todo) from error
     except (RasterioError, ValueError) as error:
         raise RasterError(f"The coordinate system of {path} is not understood", "Assign a known one") from error
-    return Grid(dataset.width, dataset.height, transform, crs_wkt, math.sqrt(ground_m[0] * ground_m[1])), ground_m
+    grid = Grid(dataset.width, dataset.height, transform, crs_wkt, math.sqrt(ground_m[0] * ground_m[1]))
+    return grid, ground_m, notes
+
+
+def _choose_crs(own: str, given: str, dataset: rasterio.DatasetReader, path: str) -> tuple[str, list[str]]:
+    """The file's CRS, unless another is given that puts the raster elsewhere; and a note in that case.
+
+    Two texts may well mean the same system, so positions are compared, not texts.
+    """
+    if not given or not own:
+        return given or own, []
+    a, b, c, d, e, f = dataset.transform[:6]
+    pixels = [(x, y) for x in (0, dataset.width) for y in (0, dataset.height)]
+    if own == given or _agree(own, given, [(a * x + b * y + c, d * x + e * y + f) for x, y in pixels]):
+        return own, []
+    name = name_of_crs(given)
+    return given, [f"{name!r} is used for {path}, as asked, although the file itself names another coordinate system"]
+
+
+def _agree(own: str, given: str, corners: list[tuple[float, float]]) -> bool:
+    """Whether two systems put the same coordinates at the same places, to a millionth of the raster's size."""
+    points = shapely.points(corners)
+    try:
+        moved = transform_geometries(points, own, given)
+    except EngineError:
+        return False
+    size = max(shapely.distance(points[0], points[3]), 1e-9)
+    return bool((shapely.distance(points, moved) <= 1e-6 * size).all())
 
 
 def is_mirrored(native: Grid) -> bool:

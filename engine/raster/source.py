@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ..contracts import Box, Grid
-from ..errors import InvalidParameter, RasterError
+from ..errors import InvalidParameter, JobFolderError, RasterError
 from .access import gdal_environment, open_dataset
 from .bands import BandReader
 from .placement import check_ground_pixel, is_mirrored, lay_grid, measure_grid, unmirror
@@ -52,6 +52,7 @@ class RasterSource:
         min_pixel_m: float = 0.0,
         max_pixel_m: float = math.inf,
         skip_unreadable: bool = False,
+        crs: str = "",
     ) -> RasterSource:
         """Open a raster.
 
@@ -63,6 +64,7 @@ class RasterSource:
                 also where the usual (1, 2, 3) are asked for.
             min_pixel_m, max_pixel_m: native ground pixels outside are refused.
             skip_unreadable: treat damaged blocks as no-data instead of failing, and list them.
+            crs: WKT of the CRS to use; where the file has another, a note says so. Empty for the file's.
 
         Raises:
             RasterError: the raster cannot serve as an orthophoto, with the reason.
@@ -72,11 +74,14 @@ class RasterSource:
         with gdal_environment(path):
             dataset = open_dataset(path)
             try:
-                native, ground_m = measure_grid(dataset, path)
+                native, ground_m, notes = measure_grid(dataset, path, crs=crs)
                 check_ground_pixel(native, path, min_pixel_m=min_pixel_m, max_pixel_m=max_pixel_m)
                 grid, scale = lay_grid(unmirror(native), ground_m, pixel_m)
                 reader = BandReader(dataset, path, bands=bands, skip_unreadable=skip_unreadable)
-                return cls(path, dataset, reader, native=native, grid=grid, scale=scale)
+                reader.notes += notes
+                return cls(
+                    path, dataset, reader, native=native, grid=grid, scale=scale, skip_unreadable=skip_unreadable
+                )
             except BaseException:
                 dataset.close()
                 raise
@@ -90,6 +95,7 @@ class RasterSource:
         native: Grid,
         grid: Grid,
         scale: tuple[float, float],
+        skip_unreadable: bool,
     ) -> None:
         self.path = path
         self.native = native
@@ -98,6 +104,7 @@ class RasterSource:
         self._reader = reader
         self._scale = scale  # native pixels per working pixel
         self._mirrored = is_mirrored(native)
+        self._skip_unreadable = skip_unreadable
         self._lock = threading.RLock()
         self._levels: dict[int, rasterio.DatasetReader] = {}
         self._trusted: dict[int, bool] = {}
@@ -122,7 +129,7 @@ class RasterSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the raster is read."""
-        return tuple(self._notes)
+        return (*self._notes, *self._gaps())
 
     @property
     def bands(self) -> tuple[int, ...]:
@@ -131,8 +138,31 @@ class RasterSource:
 
     @property
     def unreadable(self) -> tuple[Box, ...]:
-        """Boxes on the native grid that were skipped so far; only with `skip_unreadable`."""
-        return tuple(self._reader.unreadable)
+        """Boxes of the file's pixels that were skipped so far, in order; only with `skip_unreadable`."""
+        return self._reader.unreadable.boxes
+
+    def keep_unreadable(self, file: Path) -> None:
+        """Add what an earlier run noted in `file` to `unreadable`, and note there whatever is skipped from now on,
+        so that a run that was stopped knows afterwards what its finished tiles did not see.
+
+        Raises:
+            JobFolderError: the file cannot be read or written.
+        """
+        with self._lock:
+            self._reader.unreadable.keep(file)
+            if self.unreadable and not self._skip_unreadable:
+                raise JobFolderError(
+                    f"The job in {file.parent} has left out parts of the raster that could not be read",
+                    "Choose an empty job folder, or leave them out again",
+                )
+
+    def on_grid(self, box: Box) -> Box:
+        """The box of the working grid that covers a box of the file's pixels."""
+        x0, y0, x1, y1 = box
+        if self._mirrored:
+            y0, y1 = self.native.height - y1, self.native.height - y0
+        across, down = self._scale
+        return math.floor(x0 / across), math.floor(y0 / down), math.ceil(x1 / across), math.ceil(y1 / down)
 
     def read(
         self, box: tuple[float, float, float, float], *, size: tuple[int, int] | None = None
@@ -151,6 +181,7 @@ class RasterSource:
 
         Raises:
             RasterError: a part of the file cannot be read.
+            JobFolderError: a skipped part cannot be noted (see `keep_unreadable`).
             InvalidParameter: the box is empty.
         """
         x0, y0, x1, y1 = map(float, box)
@@ -187,9 +218,23 @@ class RasterSource:
             for box in self._sample(_FINGERPRINT_PX, count=5, side=64):
                 try:
                     digest.update(dataset.read(window=Window.from_slices((box[1], box[3]), (box[0], box[2]))).tobytes())
-                except (RasterioError, OSError):
+                except (RasterioError, OSError) as error:
+                    if not self._skip_unreadable:
+                        raise self._reader.unreadable_at(box, error) from error
                     digest.update(b"unreadable")
         return digest.hexdigest()
+
+    def _gaps(self) -> list[str]:
+        """A note on what was left out."""
+        boxes = self.unreadable
+        if not boxes:
+            return []
+        share = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) / (self.native.width * self.native.height)
+        x0, y0, x1, y1 = boxes[0]
+        return [
+            f"{len(boxes)} blocks of the raster ({max(min(share, 1.0), 1e-4):.2%}) cannot be read and were left out,"
+            f" the first at pixels x {x0} to {x1}, y {y0} to {y1}: no building is found there"
+        ]
 
     def _fit_stretch(self) -> Stretch:
         """Fit the stretch to pixels sampled all over the raster, the same ones whatever its file layout."""
