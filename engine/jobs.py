@@ -19,6 +19,9 @@ from .config import (
 )
 from .finetune_config import ExportConfig, FinetuneConfig
 from .progress import Reporter
+from .refiner_config import FinetuneRefinerConfig
+from .segmenter_config import TrainSegmenterConfig
+from .refine_config import RefineConfig
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Job:
 
 JOBS = {
     "vectorize": Job(VectorizeConfig, "pipeline:vectorize", "orthophoto to building polygons"),
+    "refine": Job(RefineConfig, "refine_polygons:refine_file", "rough polygons or strokes to precise ones"),
     "regularize": Job(RegularizeConfig, "regularize:regularize_file", "any polygons to squared, clean ones"),
     "scene": Job(SceneConfig, "scenes.write:write_scene", "a generated orthophoto with its true outlines"),
     "evaluate": Job(EvaluateConfig, "evaluation.evaluate:evaluate_file", "predicted polygons against a reference"),
@@ -58,8 +62,14 @@ JOBS = {
     ),
     "train-detector": Job(TrainDetectorConfig, "training.detector:train_detector", "chips to a detector"),
     "train-refiner": Job(TrainRefinerConfig, "training.refiner:train_refiner", "chips or mask pairs to a refiner"),
+    "train-segmenter": Job(
+        TrainSegmenterConfig, "train_segmenter:train_segmenter", "chips to a model package with a segmenter"
+    ),
     "export-training-data": Job(ExportConfig, "export:export_chips", "orthophotos and outlines to training chips"),
     "finetune-detector": Job(FinetuneConfig, "finetune:finetune", "a model package made better on local outlines"),
+    "finetune-refiner": Job(
+        FinetuneRefinerConfig, "train_refiner:finetune_refiner", "outlines or mask pairs to a package with a refiner"
+    ),
     "bundle": Job(BundleConfig, "bundle:bundle", "trained networks to a model package with its card"),
     "probe": Job(ProbeConfig, "probe:probe", "versions and devices of the engine's environment"),
 }

@@ -81,6 +81,44 @@ def write_polygons(source, path: Path, context, *, split_parts=False) -> list[Qg
     return features
 
 
+def write_drawings(source, path: Path, context, feedback) -> list[QgsFeature]:
+    """Write every feature of a layer of polygons or lines for the engine, numbered by the field `ROW`.
+
+    Broken, empty and missing geometries go along: the engine says what it can do with each.
+
+    Args:
+        source: ``QgsProcessingFeatureSource`` in any CRS.
+        path: GeoPackage to write, layer ``polygons``.
+
+    Returns:
+        The features, so that ``features[row]`` is the one with ``ROW == row``.
+
+    Raises:
+        VectorError: the source holds no feature or has no CRS. OutputError: it cannot be written. Cancelled.
+    """
+    if not source.sourceCrs().isValid():
+        raise VectorError(
+            f"The layer '{source.sourceName()}' has no coordinate reference system", "Set it in its properties"
+        )
+    fields = QgsFields()
+    fields.append(QgsField(ROW, INTEGER))
+    drawings = _Polygons(source, path, fields, context, kind=QgsWkbTypes.Unknown)
+    features = []
+    judged_later = QgsProcessingFeatureSource.FlagSkipGeometryValidityChecks
+    for feature in source.getFeatures(QgsFeatureRequest(), judged_later):
+        if feedback.isCanceled():
+            raise Cancelled
+        # The engine's texts name features by their ids.
+        drawings.add(_without_arcs(feature.geometry()), [len(features)], number=feature.id())
+        features.append(feature)
+    drawings.close()
+    if not features:
+        raise VectorError(
+            f"The layer '{source.sourceName()}' holds no features", "Choose another layer or selection"
+        )
+    return features
+
+
 def write_buildings(source, folder: Path, context, feedback, *, identifier="id") -> str:
     """Write a layer for a comparison: geometry, ``id`` and, where there is one, ``score``.
 
@@ -120,20 +158,22 @@ def write_buildings(source, folder: Path, context, feedback, *, identifier="id")
 class _Polygons:
     """A GeoPackage for the engine that is being written, in the CRS of `source`."""
 
-    def __init__(self, source, path: Path, fields: QgsFields, context) -> None:
+    def __init__(self, source, path: Path, fields: QgsFields, context, kind=QgsWkbTypes.MultiPolygon) -> None:
         options = QgsVectorFileWriter.SaveVectorOptions()
         options.driverName = "GPKG"
         options.layerName = "polygons"
         crs, transforms = source.sourceCrs(), context.transformContext()
         self._fields = fields
         self._writer = QgsVectorFileWriter.create(
-            str(path), fields, QgsWkbTypes.MultiPolygon, crs, transforms, options
+            str(path), fields, kind, crs, transforms, options
         )
 
-    def add(self, geometry: QgsGeometry, attributes: list) -> None:
-        """Write one feature."""
+    def add(self, geometry: QgsGeometry, attributes: list, *, number: int | None = None) -> None:
+        """Write one feature, perhaps with a feature id."""
         geometry.convertToMultiType()
         feature = QgsFeature(self._fields)
+        if number is not None:
+            feature.setId(number)
         feature.setGeometry(geometry)
         feature.setAttributes(attributes)
         self._writer.addFeature(feature, QgsFeatureSink.FastInsert)
@@ -149,6 +189,13 @@ class _Polygons:
 def _straight(geometry: QgsGeometry) -> QgsGeometry:
     """Plan geometry without arcs, which the engine does not know; nothing in the place of what is no polygon."""
     if QgsWkbTypes.geometryType(geometry.wkbType()) != QgsWkbTypes.PolygonGeometry:
+        return QgsGeometry()
+    return _without_arcs(geometry)
+
+
+def _without_arcs(geometry: QgsGeometry) -> QgsGeometry:
+    """Plan geometry made of straight segments; nothing stays nothing."""
+    if geometry.isNull():
         return QgsGeometry()
     straight = QgsGeometry(geometry.constGet().segmentize())
     straight.get().dropZValue()

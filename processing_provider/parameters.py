@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from qgis.core import (
     QgsProcessing,
+    QgsProcessingParameterBand,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterCrs,
     QgsProcessingParameterDefinition,
@@ -47,6 +48,18 @@ def polygons(name, label, help_text, *, optional=False):
     """A polygon layer to read."""
     types = [QgsProcessing.TypeVectorPolygon]
     return _with_help(QgsProcessingParameterFeatureSource(name, label, types, optional=optional), help_text)
+
+
+def drawings(name, label, help_text):
+    """A layer of polygons or lines to read."""
+    types = [QgsProcessing.TypeVectorPolygon, QgsProcessing.TypeVectorLine]
+    return _with_help(QgsProcessingParameterFeatureSource(name, label, types), help_text)
+
+
+def bands(name, label, help_text, *, parent):
+    """Optional bands of the raster of parameter `parent`."""
+    parameter = QgsProcessingParameterBand(name, label, None, parent, optional=True, allowMultiple=True)
+    return _with_help(parameter, help_text, advanced=True)
 
 
 def polygon_layers(name, label, help_text):

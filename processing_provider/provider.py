@@ -11,13 +11,15 @@ from .create_sample_scene import CreateSampleScene
 from .evaluate import Evaluate
 from .export_training_data import ExportTrainingData
 from .finetune_detector import FinetuneDetector
+from .refine_polygons import RefinePolygons
 from .regularize_polygons import RegularizePolygons
 from .setup_environment import SetUpEnvironment
+from .train_refiner import TrainRefiner
 from .vectorize_buildings import VectorizeBuildings
 
 ALGORITHMS = (
-    VectorizeBuildings, RegularizePolygons, Evaluate, CompareWithCadastre, CreateSampleScene, SetUpEnvironment,
-    ExportTrainingData, FinetuneDetector,
+    VectorizeBuildings, RefinePolygons, RegularizePolygons, Evaluate, CompareWithCadastre, CreateSampleScene,
+    SetUpEnvironment, ExportTrainingData, FinetuneDetector, TrainRefiner,
 )  # fmt: skip
 
 

@@ -53,12 +53,16 @@ class Result:
                 kept.append(QgsField(f.name(), f.type(), f.typeName(), f.length(), f.precision()))
         return kept
 
-    def write(self, algorithm, parameters, name, context, feedback, *, sources: Sequence[QgsFeature] = ()):
+    def write(
+        self, algorithm, parameters, name, context, feedback, *, sources: Sequence[QgsFeature] = (), one_to_one=False
+    ):
         """Write all features into the sink of parameter `name`, which is made only now.
 
         Args:
             sources: features whose attributes come first, by the number in `ROW`; of fields that the
                 result has, too, the result's are taken.
+            one_to_one: every source has one feature in the result, which keeps its id, and also the fields
+                that the result has, too, with ``_input`` behind their names.
 
         Returns:
             The destination id of the sink.
@@ -68,9 +72,12 @@ class Result:
             Cancelled: likewise.
         """
         own = self.fields(booleans=knows_booleans(parameters.get(name)))
-        before = [f for f in sources[0].fields() if own.lookupField(f.name()) < 0] if sources else []
+        given = sources[0].fields() if sources else []
+        before = {f.name(): f for f in given if own.lookupField(f.name()) < 0}
         fields = QgsFields()
-        for field in [*before, *own]:
+        if one_to_one:
+            before = {f.name(): _renamed(f, own, given) for f in given}
+        for field in [*before.values(), *own]:
             fields.append(field)
         target = destination_file(parameters.get(name))
         require_writable(target)
@@ -84,7 +91,7 @@ class Result:
                 fields,
                 QgsWkbTypes.MultiPolygon if multi else QgsWkbTypes.Polygon,
                 self._layer.crs(),
-                QgsFeatureSink.RegeneratePrimaryKey,
+                QgsFeatureSink.SinkFlags() if one_to_one else QgsFeatureSink.RegeneratePrimaryKey,
             )
         except QgsProcessingException as error:
             remove_file(None if existed else target)
@@ -94,7 +101,7 @@ class Result:
         if sink is None:
             raise OutputError(f"The output {name} cannot be created", "Choose another output")
         try:
-            reason = self._copy(sink, fields, [f.name() for f in before], sources, feedback)
+            reason = self._copy(sink, fields, list(before), sources, feedback, keep_ids=one_to_one)
         except Cancelled:
             del sink
             remove_file(target)
@@ -107,7 +114,7 @@ class Result:
             raise OutputError(f"The output cannot be written ({reason})", "Check the free space and run again")
         return destination
 
-    def _copy(self, sink, fields, before, sources, feedback) -> str:
+    def _copy(self, sink, fields, before, sources, feedback, *, keep_ids) -> str:
         """Copy the features; returns why it failed, or an empty text."""
         own = [field.name() for field in self.fields()]
         for feature in self._layer.getFeatures():
@@ -115,7 +122,9 @@ class Result:
                 raise Cancelled
             copy = QgsFeature(fields)
             copy.setGeometry(feature.geometry())
-            source = sources[feature[ROW]] if before else None
+            source = sources[feature[ROW]] if sources else None
+            if keep_ids:
+                copy.setId(source.id())
             copy.setAttributes([source[name] for name in before] + [feature[name] for name in own])
             if not sink.addFeature(copy, QgsFeatureSink.FastInsert):
                 return sink.lastError() or "a feature was refused"
@@ -129,6 +138,16 @@ class Result:
         expected = self._layer.featureCount()
         found = sum(1 for _ in written.getFeatures())
         return "" if found == expected else f"only {found} of {expected} features fit"
+
+
+def _renamed(field: QgsField, taken: QgsFields, given: QgsFields) -> QgsField:
+    """The field under a name the result does not use."""
+    name = field.name()
+    while taken.lookupField(name) >= 0 or (name != field.name() and given.lookupField(name) >= 0):
+        name += "_input"
+    free = QgsField(field)
+    free.setName(name)
+    return free
 
 
 def remove_file(path: Path | None) -> None:

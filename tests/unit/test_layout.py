@@ -16,11 +16,11 @@ SHARED = {"walls"}  # line fits and rings that simplification and regularisation
 STAGES = {p.name for p in (ROOT / "engine").iterdir() if (p / "__init__.py").exists()} - SHARED
 TORCH_STAGES = {"detect", "refine", "segment", "training"}  # segment: runs a network over tiles, as detect does
 COMPOSERS = {"pipeline", "jobs", "worker", "cli", "geometry", "regularize", "probe", "bundle", "__main__", "preview",
-             "export", "finetune", "finetune_report",
+             "export", "finetune", "finetune_report", "train_refiner", "folds", "train_segmenter",
              "refine_polygons", "rough_features"}  # fmt: skip
 WHEELS = {"numpy", "torch", "torchvision", "cv2", "rasterio", "shapely", "geopandas", "pandas", "pyproj", "pyogrio",
           "skimage", "scipy", "safetensors"}  # fmt: skip
-SHOWN_IN_QGIS = ("config", "finetune_config", "refine_config", "errors", "progress", "about", "accuracy_limits")
+SHOWN_IN_QGIS = ("config", "finetune_config", "segmenter_config", "refine_config", "refiner_config", "errors", "progress", "about", "accuracy_limits")
 STANDARD_LIBRARY_ONLY = tuple(f"engine/{name}.py" for name in SHOWN_IN_QGIS)
 TRAINING_MAY_USE = {"torch", "torchvision", "numpy", "cv2"}
 

@@ -1,0 +1,125 @@
+"""Roughly drawn buildings to precise polygons."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from qgis.core import QgsProcessingOutputNumber
+
+from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS
+from ..engine.refine_config import RefineConfig
+from . import parameters as p
+from .algorithm import CadastralAlgorithm, explained
+from .layers import raster_source, write_drawings
+from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+
+
+class RefinePolygons(CadastralAlgorithm):
+    """``cadastral:refinepolygons``."""
+
+    NAME = "refinepolygons"
+    ICON = "refine.svg"
+    TAGS = "building,footprint,outline,sharpen,snap,bounding box,brush,stroke,rough,digitize,segment,deep learning"
+
+    def displayName(self):  # noqa: N802
+        return self.tr("Refine rough polygons")
+
+    def shortHelpString(self):  # noqa: N802
+        return self.tr(
+            "Redraws roughly drawn buildings after an orthophoto: bounding boxes, shifted or coarse polygons, "
+            "or lines drawn over the roofs with a wide brush.\n\n"
+            "Every feature is kept, with its id and its attributes. 'score' is how well the network expects "
+            "the new outline to fit (0 to 1), 'iou_input' how much of the drawing stayed in place. What could "
+            "not be refined keeps its shape; 'refined' is false then, and 'check' says why. Attributes that "
+            "have one of the names written here get '_input' behind theirs."
+        )
+
+    def initAlgorithm(self, config=None):  # noqa: N802
+        tr = self.tr
+        angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
+        for parameter in (
+            p.drawings("INPUT", tr("Rough polygons or strokes"),
+                tr("One feature per building, in any CRS: boxes, coarse polygons, or lines along the middle of "
+                   "the roof.")),
+            p.raster("RASTER", tr("Orthophoto"),
+                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue), or one.")),
+            p.file("MODEL", tr("Model package"),
+                tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
+                file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
+            p.number("STROKE_WIDTH", tr("Width of strokes (metres)"),
+                tr("Lines count as drawn with a brush this wide. It should stay within the roof."),
+                default=4.0, minimum=0.1, maximum=100.0),
+            p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
+                tr("How far an outline may move when it is simplified and squared. The network rounds corners by "
+                   "about a metre; much less keeps the rounding."),
+                default=1.0, minimum=0.0, maximum=10.0),
+            p.choice("REGULARIZATION", tr("Regularization"),
+                tr("Which angles the outlines are made of. One that would move too far keeps its shape."),
+                options=angles, default=1),
+            p.number("PASSES", tr("Passes"),
+                tr("How often the network looks; each time it starts from what it drew before. Boxes and strokes "
+                   "gain by a second pass."),
+                default=2, minimum=1, maximum=10, advanced=True),
+            p.number("MIN_CERTAINTY", tr("Lowest score of a new outline (0 to 1)"),
+                tr("Where the network expects to fit worse, the drawing is kept."),
+                default=0.6, minimum=0.0, maximum=1.0, advanced=True),
+            p.bands("BANDS", tr("Bands for red, green and blue"),
+                tr("Three bands in this order, or one. Empty: as the orthophoto says."), parent="RASTER"),
+            p.choice("DEVICE", tr("Device"),
+                tr("Where the network runs; automatic takes a graphics card if there is one."),
+                options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
+            p.choice("PRECISION", tr("Precision"),
+                tr("Number format inside the network; bfloat16 is faster where the processor knows it."),
+                options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+            p.polygon_sink("OUTPUT", tr("Refined"), tr("One feature per feature of the input, in its CRS.")),
+        ):  # fmt: skip
+            self.addParameter(parameter)
+        self.addOutput(QgsProcessingOutputNumber("FEATURES", tr("Number of features")))
+        self.addOutput(QgsProcessingOutputNumber("REFINED", tr("Number of refined features")))
+
+    def settings(self, parameters, context):
+        model = self.parameterAsString(parameters, "MODEL", context)
+        return RefineConfig(
+            input="-",
+            raster="-",
+            output="-",
+            model=str(Path(model).parent) if model.endswith("model.json") else model,
+            stroke_width_m=self.parameterAsDouble(parameters, "STROKE_WIDTH", context),
+            passes=self.parameterAsInt(parameters, "PASSES", context),
+            min_certainty=self.parameterAsDouble(parameters, "MIN_CERTAINTY", context),
+            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
+            regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
+            bands=tuple(self.parameterAsInts(parameters, "BANDS", context)),
+            device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
+            precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
+        )
+
+    @explained
+    def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        self._raster = raster_source(self.parameterAsRasterLayer(parameters, "RASTER", context))
+        return True
+
+    @explained
+    def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
+        source = self.parameterAsSource(parameters, "INPUT", context)
+        with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
+            config = dataclasses.replace(
+                self.settings(parameters, context),
+                input=str(Path(name) / "drawings.gpkg"),
+                raster=self._raster,
+                output=str(Path(name) / "refined.gpkg"),
+            )
+            features = write_drawings(source, Path(config.input), context, feedback)
+            result = self.run_engine("refine", config, feedback)
+            written = Result(result["output"])
+            output = written.write(self, parameters, "OUTPUT", context, feedback, sources=features, one_to_one=True)
+        facts = facts_of({**result, "parameters": {**config.to_dict(), "input": source.sourceName()}})
+        self._dressing = output, facts, self.tr("Refined"), "buildings.qml"
+        write_geopackage_metadata(output, facts)
+        return {"OUTPUT": output, "FEATURES": result["features"], "REFINED": result["refined"]}
+
+    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
+        dress_layer(context, *self._dressing)
+        return {}
