@@ -32,9 +32,28 @@ COMPACT: dict[str, Any] = {
     "anchor_sizes": [14, 28, 56, 112, 224],
     "aspect_ratios": [0.5, 1.0, 2.0],
 }
+# Mask R-CNN with FPN as published (He et al. 2017; Le et al. 2020 and Vinokurov 2025 build on it), but with
+# GroupNorm, the anchors of buildings, the dense head, and one convolution in place of a layer in the box head.
+RESNET34: dict[str, Any] = {
+    **COMPACT,
+    "widths": [64, 128, 256, 512],
+    "blocks": [3, 4, 6, 3],
+    "fpn_channels": 256,
+    "rpn_channels": 256,
+    "box_width": 1024,
+    "mask_width": 256,
+}
+RESNET50: dict[str, Any] = {
+    **RESNET34,
+    "widths": [256, 512, 1024, 2048],
+    "block": "bottleneck",
+    "stem_width": 64,
+}
 ARCHITECTURES = {
     "compact": COMPACT,
-    "resnet34": {**COMPACT, "widths": [64, 128, 256, 512], "blocks": [3, 4, 6, 3], "fpn_channels": 128},
+    "resnet34": RESNET34,
+    "resnet50": RESNET50,
+    "resnet101": {**RESNET50, "blocks": [3, 4, 23, 3]},
 }
 
 
@@ -103,7 +122,10 @@ class MaskRCNN(nn.Module):
     def __init__(self, parameters: dict[str, Any], *, proposals: int = 400, detections: int = 300) -> None:
         super().__init__()
         p = parameters
-        self.trunk = ResNetFPN(p["widths"], p["blocks"], p["fpn_channels"])
+        self.trunk = ResNetFPN(
+            p["widths"], p["blocks"], p["fpn_channels"],
+            block=p.get("block", "basic"), stem_width=p.get("stem_width", 0),
+        )  # fmt: skip
         channels = p["fpn_channels"]
         anchors = AnchorGenerator(
             tuple((s,) for s in p["anchor_sizes"]), (tuple(p["aspect_ratios"]),) * len(p["anchor_sizes"])
