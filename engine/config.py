@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .errors import InvalidParameter
 
 REGULARIZATIONS = ("none", "right_angles", "diagonals", "any_angle")
+SMOOTHINGS = ("none", "opening_closing", "gaussian", "active_contour", "spline")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOSS_TERMS = ("bce", "dice", "boundary")
@@ -108,6 +109,7 @@ class VectorizeConfig(Config):
         min_area_m2: smaller buildings are left out and counted in the log.
         tolerance_m: greatest distance the simplification may move an outline; masks of a network round
             their corners by about a metre, so much less keeps the rounding.
+        smoothing, smoothing_m: how masks are smoothed before they are outlined, and how far that reaches.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
         bands: numbers from 1 of red, green and blue, or of one band for grey; empty for the marked or first ones.
         skip_unreadable: leave out what cannot be read of the raster, and mark the buildings beside it.
@@ -125,6 +127,8 @@ class VectorizeConfig(Config):
     crs: str = ""
     score_threshold: float = 0.5
     refine: bool = True
+    smoothing: str = "none"
+    smoothing_m: float = 0.3
     tolerance_m: float = 1.0
     regularization: str = "right_angles"
     min_area_m2: float = 6.0
@@ -145,6 +149,8 @@ class VectorizeConfig(Config):
                 "Choose three for red, green and blue, one for grey, or none for the usual ones",
             )
         require_range("score_threshold", self.score_threshold, 0.0, 1.0)
+        require_choice("smoothing", self.smoothing, SMOOTHINGS)
+        require_range("smoothing_m", self.smoothing_m, 0.01, 10.0)
         require_range("tolerance_m", self.tolerance_m, 0.0, 10.0)
         require_range("min_area_m2", self.min_area_m2, 0.0, 1e6)
         require_choice("regularization", self.regularization, REGULARIZATIONS)

@@ -8,6 +8,7 @@ from .config import (
     DEVICES,
     PRECISIONS,
     REGULARIZATIONS,
+    SMOOTHINGS,
     Config,
     require_choice,
     require_given,
@@ -30,7 +31,7 @@ class RefineConfig(Config):
         passes: how often the network looks; each pass starts from the result of the one before.
         min_certainty: an answer is taken if the network expects at least this IoU of it; less takes more of
             the network's answers, also wrong ones.
-        tolerance_m, regularization: as in `VectorizeConfig`.
+        smoothing, smoothing_m, tolerance_m, regularization: as in `VectorizeConfig`.
         bands: red, green and blue band of the raster, from 1, or one for grey; empty lets the raster say.
         threads: CPU threads, 0 for all cores.
     """
@@ -42,6 +43,8 @@ class RefineConfig(Config):
     stroke_width_m: float = 4.0
     passes: int = 2
     min_certainty: float = 0.6
+    smoothing: str = "none"
+    smoothing_m: float = 0.3
     tolerance_m: float = 1.0
     regularization: str = "right_angles"
     bands: tuple[int, ...] = ()
@@ -56,6 +59,8 @@ class RefineConfig(Config):
         require_range("stroke_width_m", self.stroke_width_m, 0.1, 100.0)
         require_range("passes", self.passes, 1, 10)
         require_range("min_certainty", self.min_certainty, 0.0, 1.0)
+        require_choice("smoothing", self.smoothing, SMOOTHINGS)
+        require_range("smoothing_m", self.smoothing_m, 0.01, 10.0)
         require_range("tolerance_m", self.tolerance_m, 0.0, 10.0)
         require_choice("regularization", self.regularization, REGULARIZATIONS)
         if len(self.bands) not in (0, 1, 3):

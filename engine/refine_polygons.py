@@ -27,6 +27,7 @@ from .output.buildings import count_vertices
 from .pipeline import metric_plane
 from .progress import Reporter
 from .raster.source import RasterSource
+from .refine.smooth import smooth_instance
 from .refine_config import RefineConfig
 from .regularize import read_layer
 from .rough_features import RoughFeature, place_features
@@ -159,7 +160,7 @@ def redraw(
     answers: dict[str, Redrawn] = {}
     for own, around in blocks(drawings):
         with reporter.span(len(answers) / len(drawings), (len(answers) + len(own)) / len(drawings)):
-            answers |= redraw_block(refiner, source, own, around, config.passes, metric_wkt, reporter)
+            answers |= redraw_block(config, refiner, source, own, around, metric_wkt, reporter)
     return answers, str(device), "bfloat16" if bfloat16 else "float32"
 
 
@@ -183,8 +184,8 @@ def blocks(drawings: Drawings) -> Iterator[tuple[Drawings, Drawings]]:
 
 
 def redraw_block(
-    refiner: Any, source: RasterSource, own: Drawings, around: Drawings,
-    passes: int, metric_wkt: str, reporter: Reporter,
+    config: RefineConfig, refiner: Any, source: RasterSource, own: Drawings, around: Drawings, metric_wkt: str,
+    reporter: Reporter,
 ) -> dict[str, Redrawn]:  # fmt: skip
     """Redraw some drawings. Those around are redrawn with them, so that neighbours share contested ground the
     same way in whichever block they come, and forgotten."""
@@ -193,10 +194,10 @@ def redraw_block(
 
     drawn = {name: draw_polygon(polygon, name) for name, polygon in (own | around).items()}
     before = [instance for instance in drawn.values() if instance is not None]
-    with reporter.span(0, 1 / passes):
+    with reporter.span(0, 1 / config.passes):
         answers = refiner.answer(before, source.read, reporter=reporter)
-    for number in range(1, passes):
-        with reporter.span(number / passes, (number + 1) / passes):
+    for number in range(1, config.passes):
+        with reporter.span(number / config.passes, (number + 1) / config.passes):
             again = refiner.answer([a.instance for a in answers], source.read, reporter=reporter)
         # What the last look kept may have been redrawn by an earlier one.
         answers = [
@@ -204,10 +205,12 @@ def redraw_block(
             for old, new in zip(answers, again, strict=True)
         ]
     results = {}
+    size_px = config.smoothing_m / source.grid.pixel_m
     for answer in answers:
         name = answer.instance.id
         if name in own:
-            outlines = trace(answer.instance, source.grid, metric_wkt, answer.certainty) if not answer.kept else ()
+            smooth = smooth_instance(answer.instance, config.smoothing, size_px=size_px)
+            outlines = trace(smooth, source.grid, metric_wkt, answer.certainty) if not answer.kept else ()
             asked = answer.certainty > 0 or not answer.kept
             results[name] = Redrawn(outlines, answer.certainty if asked else float("nan"), answer.kept)
     for name in own:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber
 
-from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS
+from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS
 from ..engine.refine_config import RefineConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
@@ -39,6 +39,7 @@ class RefinePolygons(CadastralAlgorithm):
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
         angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
+        smoothings = [tr("None"), tr("Opening and closing"), tr("Gaussian blur"), tr("Active contour"), tr("Spline")]
         for parameter in (
             p.drawings("INPUT", tr("Rough polygons or strokes"),
                 tr("One feature per building, in any CRS: boxes, coarse polygons, or lines along the middle of "
@@ -67,6 +68,12 @@ class RefinePolygons(CadastralAlgorithm):
                 default=0.6, minimum=0.0, maximum=1.0, advanced=True),
             p.bands("BANDS", tr("Bands for red, green and blue"),
                 tr("Three bands in this order, or one. Empty: as the orthophoto says."), parent="RASTER"),
+            p.choice("SMOOTHING", tr("Smoothing of masks"),
+                tr("Before they are outlined. Rounds corners; worth a try where masks are ragged."),
+                options=smoothings, advanced=True),
+            p.number("SMOOTHING_SIZE", tr("Reach of the smoothing (metres)"),
+                tr("Radius of the opening, sigma of the blur, or deviation of the curve."),
+                default=0.3, minimum=0.01, maximum=10.0, advanced=True),
             p.choice("DEVICE", tr("Device"),
                 tr("Where the network runs; automatic takes a graphics card if there is one."),
                 options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
@@ -89,6 +96,8 @@ class RefinePolygons(CadastralAlgorithm):
             stroke_width_m=self.parameterAsDouble(parameters, "STROKE_WIDTH", context),
             passes=self.parameterAsInt(parameters, "PASSES", context),
             min_certainty=self.parameterAsDouble(parameters, "MIN_CERTAINTY", context),
+            smoothing=SMOOTHINGS[self.parameterAsEnum(parameters, "SMOOTHING", context)],
+            smoothing_m=self.parameterAsDouble(parameters, "SMOOTHING_SIZE", context),
             tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
             regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
             bands=tuple(self.parameterAsInts(parameters, "BANDS", context)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, VectorizeConfig
+from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS, VectorizeConfig
 from ..plugin.about import RESOURCES
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
@@ -40,6 +40,7 @@ class VectorizeBuildings(CadastralAlgorithm):
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
         angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
+        smoothings = [tr("None"), tr("Opening and closing"), tr("Gaussian blur"), tr("Active contour"), tr("Spline")]
         for parameter in (
             p.raster("INPUT", tr("Orthophoto"),
                 tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue).")),
@@ -72,6 +73,12 @@ class VectorizeBuildings(CadastralAlgorithm):
             p.number("BATCH_SIZE", tr("Batch size (tiles, 0 = automatic)"),
                 tr("How many pieces the network sees at once; fewer need less memory."),
                 default=0, minimum=0, maximum=256, advanced=True),
+            p.choice("SMOOTHING", tr("Smoothing of masks"),
+                tr("Before they are outlined. Rounds corners; worth a try where masks are ragged."),
+                options=smoothings, advanced=True),
+            p.number("SMOOTHING_SIZE", tr("Reach of the smoothing (metres)"),
+                tr("Radius of the opening, sigma of the blur, or deviation of the curve."),
+                default=0.3, minimum=0.01, maximum=10.0, advanced=True),
             p.choice("DEVICE", tr("Device"),
                 tr("Where the networks run; automatic takes a graphics card if there is one."),
                 options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
@@ -98,6 +105,8 @@ class VectorizeBuildings(CadastralAlgorithm):
             model=str(Path(model).parent) if model.endswith("model.json") else model,
             score_threshold=self.parameterAsDouble(parameters, "SCORE_THRESHOLD", context),
             refine=self.parameterAsBool(parameters, "REFINE", context),
+            smoothing=SMOOTHINGS[self.parameterAsEnum(parameters, "SMOOTHING", context)],
+            smoothing_m=self.parameterAsDouble(parameters, "SMOOTHING_SIZE", context),
             tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
             regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
             min_area_m2=self.parameterAsDouble(parameters, "MIN_AREA", context),

@@ -13,11 +13,12 @@ from qgis.core import (
 PARAMETERS = {
     "vectorizebuildings": [
         "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER", "OUTPUT",
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION",
+        "JOB_FOLDER", "OUTPUT",
     ],
     "refinepolygons": [
         "INPUT", "RASTER", "MODEL", "STROKE_WIDTH", "TOLERANCE", "REGULARIZATION", "PASSES", "MIN_CERTAINTY", "BANDS",
-        "DEVICE", "PRECISION", "OUTPUT",
+        "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION", "OUTPUT",
     ],
     "regularizepolygons": ["INPUT", "TOLERANCE", "REGULARIZATION", "MIN_AREA", "SNAP", "OUTPUT"],
     "evaluate": [
