@@ -1,0 +1,138 @@
+"""Trains the compact segmenter with and without SegGAN, alike otherwise, and measures both on areas kept aside.
+
+    python benchmarks/seggan.py chips/real work/seggan --steps 600 --gan-steps 600 --seeds 1 2
+    python benchmarks/seggan.py chips/real work/seggan --packages resources/models/bundled.zip segmenter.zip
+
+Every row starts from the same weights and sees the same crops in the same order for its seed. Runs continue where they
+were interrupted; rows that are complete are kept in ``seggan.json``. With ``--packages`` nothing is trained: the
+buildings that model packages find on the test chips are matched with the truth, Mask R-CNN and segmenters alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from cadastral_vectorizer.engine.config import TrainDetectorConfig
+from cadastral_vectorizer.engine.progress import ConsoleReporter
+from cadastral_vectorizer.engine.train_segmenter import collect_instances
+from cadastral_vectorizer.engine.training.chips import load_chips
+from cadastral_vectorizer.engine.training.seggan import GanSettings
+from cadastral_vectorizer.engine.training.segmenter import SegmenterTrainer, validate_segmenter
+from cadastral_vectorizer.engine.training.validate import validate_detector
+from cadastral_vectorizer.models.package import open_package
+from cadastral_vectorizer.models.segmenters import build_segmenter
+
+SMALL = {"widths": [24, 48, 96, 128], "blocks": [1, 1, 1, 1], "fpn_channels": 48, "dense_width": 32}
+PIXELS = ("mean_iou", "iou", "pixel_accuracy", "class_accuracy")
+WAYS = {
+    "alone": (0.0, 0.0),
+    "content": (0.1, 0.0),
+    "adversarial": (0.0, 0.1),
+    "SegGAN": (0.1, 0.1),
+    "SegGAN, weights of 1": (1.0, 1.0),
+}
+"""Rows: weights of the content and of the adversarial loss."""
+
+
+class QuietReporter(ConsoleReporter):
+    """Log lines only."""
+
+    def emit(self, event: str, **fields: Any) -> None:
+        if event == "log":
+            super().emit(event, **fields)
+
+
+def train_row(way: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one row and measure its averaged weights."""
+    content, adversarial = WAYS[way]
+    folder = Path(options.folder) / f"{way.replace(' ', '_').replace(',', '')}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = GanSettings(0 if way == "alone" else options.gan_steps, content, adversarial, options.gan_width)
+    shared = Path(options.folder) / f"gan-{seed}.pt"  # step 1 does not depend on the weights of step 2
+    if settings.steps and shared.exists() and not (folder / "gan.pt").exists():
+        (folder / "gan.pt").write_bytes(shared.read_bytes())
+    config = TrainDetectorConfig(
+        chips=(options.chips,), work_folder=str(folder), steps=options.steps, batch_size=options.batch_size,
+        crop_px=options.crop_px, pixel_m=options.pixel_m, validate_every=10**6, seed=seed, device="cpu",
+        threads=options.threads,
+    )  # fmt: skip
+    trainer = SegmenterTrainer(config, QuietReporter(), parameters=SMALL, gan=settings)
+    started = time.process_time()
+    trainer.train_gan()
+    if settings.steps and not shared.exists():
+        shared.write_bytes((folder / "gan.pt").read_bytes())
+    trainer.run()
+    seconds = time.process_time() - started
+    row: dict[str, Any] = {"way": way, "seed": seed, "steps": trainer.step, "cpu_s": round(seconds)}
+    model = trainer.average.model
+    for split in ("val", "test"):
+        chips = load_chips(options.chips, split)
+        row[split] = validate_segmenter(model, chips, pixel_m=options.pixel_m, bfloat16=trainer.bfloat16)
+        matches = collect_instances(model, chips, pixel_m=options.pixel_m, bfloat16=trainer.bfloat16)
+        row[split]["instances"] = matches.figures()
+    return row
+
+
+def measure_package(path: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What the finder of a model package is worth on the test chips."""
+    package = open_package(path)
+    pixel_m = float(package.manifest["pixel_m"])
+    chips = load_chips(options.chips, "test")
+    if package.has_segmenter:
+        model = package.segmenter()
+        pixels = validate_segmenter(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)["all"]
+        matches = collect_instances(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)
+        return {"package": package.name, "test": {"pixels": pixels, "instances": matches.figures()}}
+    model = package.detector()
+    figures = validate_detector(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)["all"]
+    part = build_segmenter("compact", {k: v for k, v in package.entry("detector")["parameters"].items() if k in SMALL})
+    return {"package": package.name, "test": {"instances": figures}, "segmenter_weights": _count(part)}
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("chips")
+    parser.add_argument("folder")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--gan-steps", type=int, default=600)
+    parser.add_argument("--gan-width", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--crop-px", type=int, default=128)
+    parser.add_argument("--pixel-m", type=float, default=0.3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=["alone", "SegGAN"])
+    parser.add_argument("--packages", nargs="*", default=[])
+    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for path in options.packages:
+        print(json.dumps(measure_package(path, options), indent=1), flush=True)
+    if options.packages:
+        return
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    table = Path(options.folder) / "seggan.json"
+    rows = json.loads(table.read_text()) if table.exists() else []
+    for seed in options.seeds:
+        for way in options.ways:
+            if any(row["way"] == way and row["seed"] == seed for row in rows):
+                continue
+            rows.append(train_row(way, seed, options))
+            table.write_text(json.dumps(rows, indent=1))
+            for split in ("val", "test"):
+                figures = rows[-1][split]
+                text = ", ".join(f"{name} {figures['all'][name]:.4f}" for name in PIXELS)
+                print(f"{way}, seed {seed}, {split}: {text}, AP50 {figures['instances']['AP50']:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Chips to a model package with a segmenter: SegGAN if wanted, training, calibrated scores, package."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.package import ModelPackage, open_package, write_package
+from .bundle import OVERLAP_PX, PIXEL_RANGE, TILE_PX
+from .calibration import raw_score, score_exponent
+from .config import TrainDetectorConfig
+from .errors import InvalidParameter, OutputError, TrainingError
+from .progress import Reporter
+from .segmenter_config import TrainSegmenterConfig
+
+if TYPE_CHECKING:
+    from .training.chips import Chip
+
+PIXEL_M = 0.2  # ground pixel of a segmenter from scratch
+GAN_SHARE = 0.3  # of the progress bar
+_KEPT = ("tile_size_px", "overlap_px", "pixel_range_m")
+
+
+def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[str, Any]:
+    """Train, or continue, and write the package.
+
+    Returns:
+        ``output``, ``model``, ``model_hash``, ``steps``, ``best_step_figures`` of the pixels and ``instances`` of the
+        buildings on the validation chips, ``score_exponent``.
+
+    Raises:
+        ModelPackageError: the base cannot be used. TrainingError: the data cannot.
+        Cancelled: by the reporter; the work so far is saved.
+    """
+    config.validate()
+    import torch
+
+    from ..models.segmenters import build_segmenter
+    from .training.checkpoint import load_checkpoint
+    from .training.seggan import GanSettings
+    from .training.segmenter import SegmenterTrainer
+
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    base = open_package(config.base) if config.base else None
+    parameters, weights = start(base, config.architecture)
+    pixel_m = config.pixel_m or (float(base.manifest["pixel_m"]) if base else PIXEL_M)
+    trainer = SegmenterTrainer(
+        detector_config(config, pixel_m), reporter, weights, parameters=parameters,
+        gan=GanSettings(config.gan_steps, config.lambda_content, config.lambda_adversarial, config.gan_width,
+                        config.gan_learning_rate),
+    )  # fmt: skip
+    with reporter.span(0.0, GAN_SHARE if config.gan_steps else 0.0):
+        trainer.train_gan()
+    with reporter.span(GAN_SHARE if config.gan_steps else 0.0, 0.95):
+        trainer.run()
+    if not trainer.validation:
+        raise TrainingError("The chips hold no validation split", "Export chips with one")
+    best = load_checkpoint(trainer.folder / "best.pt")
+    if best is None:
+        raise TrainingError("The segmenter found no building on the validation chips", "Train for longer")
+    model = build_segmenter(config.architecture, parameters)
+    model.load_state_dict(best["model"])
+    model.to(trainer.device)
+    collector = collect_instances(model, trainer.validation, pixel_m=pixel_m, bfloat16=trainer.bfloat16)
+    exponent = round(score_exponent(collector.figures()["best_score"]), 4)
+    instances = collector.figures(raw_score(exponent))
+    package = _write(config, base, parameters, best, instances, exponent, pixel_m, trainer.step)
+    facts = {
+        "output": config.output, "model": package.name, "model_hash": package.hash, "steps": trainer.step,
+        "pixels": best["figures"], "instances": instances, "score_exponent": exponent,
+    }  # fmt: skip
+    if config.figures:
+        try:
+            Path(config.figures).write_text(json.dumps({**facts, "settings": config.to_dict()}, indent=1))
+        except OSError as error:
+            raise OutputError(f"{config.figures} cannot be written ({error.strerror})", "Choose another") from error
+    return facts
+
+
+def start(base: ModelPackage | None, architecture: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Parameters and weights to start from; none of either from scratch.
+
+    Raises:
+        InvalidParameter: the base is of another architecture.
+    """
+    if base is None:
+        return {}, None
+    from ..models.detector.mask_rcnn import ARCHITECTURES
+    from ..models.segmenters.compact import PARAMETERS, take_over
+
+    kind = "segmenter" if base.has_segmenter else "detector"
+    entry = base.entry(kind)
+    if base.has_segmenter and entry["architecture"] == architecture:
+        return entry["parameters"], base.weights("segmenter")
+    if base.has_segmenter or architecture != "compact":
+        raise InvalidParameter(
+            f"The base model {base.path.name} holds a {kind} of the architecture {entry['architecture']}, from which "
+            f"no {architecture} segmenter can start", "Choose another base model, or train from scratch",
+        )  # fmt: skip
+    known = {**ARCHITECTURES.get(entry["architecture"], {}), **entry["parameters"]}
+    return {name: known[name] for name in PARAMETERS if name in known}, take_over(base.weights("detector"))
+
+
+def detector_config(config: TrainSegmenterConfig, pixel_m: float) -> TrainDetectorConfig:
+    """The same training as of a detector, as far as it is the same."""
+    training = TrainDetectorConfig(
+        chips=config.chips, work_folder=config.work_folder, architecture=config.architecture, pixel_m=pixel_m,
+        crop_px=config.crop_px, scale_min=config.scale_min, scale_max=config.scale_max, steps=config.steps,
+        minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay, copy_paste=config.copy_paste, source_weights=config.source_weights,
+        validate_every=config.validate_every, device=config.device, precision=config.precision,
+        threads=config.threads, seed=config.seed,
+    )  # fmt: skip
+    if not config.is_untrained:
+        training.validate()
+    return training
+
+
+def collect_instances(model: Any, chips: Sequence[Chip], *, pixel_m: float, bfloat16: bool) -> Any:
+    """What a segmenter finds on whole chips, matched with the truth: a `MatchCollector`."""
+    import torch
+
+    from .segment import segment
+    from .training.average_precision import MatchCollector
+    from .training.validate import resample_chip
+
+    device = next(model.parameters()).device
+    model.eval()
+    collector = MatchCollector()
+    for chip in chips:
+        image, labels = resample_chip(chip, pixel_m)
+        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
+        found = segment(model, tensor, bfloat16=bfloat16)[0]
+        collector.add([p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels)
+    return collector
+
+
+def _write(
+    config: TrainSegmenterConfig, base: ModelPackage | None, parameters: dict[str, Any], best: dict[str, Any],
+    instances: dict[str, float], exponent: float, pixel_m: float, steps: int,
+) -> ModelPackage:  # fmt: skip
+    """Write the package, with the base's refiner and notes."""
+    networks = {"segmenter": (config.architecture, parameters, best["model"])}
+    settings: dict[str, Any] = {
+        "tile_size_px": TILE_PX, "overlap_px": OVERLAP_PX, "pixel_range_m": [round(pixel_m * f, 4) for f in PIXEL_RANGE]
+    }  # fmt: skip
+    notes: list[str] = []
+    if base is not None:
+        settings.update({key: base.manifest[key] for key in _KEPT if key in base.manifest and not config.pixel_m})
+        notes += base.manifest.get("training", {}).get("notes", [])
+        if base.has_refiner:
+            refiner = base.manifest["refiner"]
+            networks["refiner"] = (refiner["architecture"], refiner["parameters"], base.weights("refiner"))
+    origin = base.name if base else "scratch"
+    way = f"SegGAN ({config.gan_steps} steps of image from mask)" if config.gan_steps else "no SegGAN"
+    notes.append(f"Segmenter {config.architecture} from {origin}: {steps} steps of {config.batch_size} crops, {way}")
+    return write_package(
+        config.output, name=config.name or "segmenter", pixel_m=pixel_m, networks=networks, score_exponent=exponent,
+        training={"notes": notes, "steps": steps, "base": origin},
+        metrics={"segmenter": {"pixels": best["figures"], "instances": instances}, "detector": {}, "refiner": {}},
+        **settings,
+    )  # fmt: skip
