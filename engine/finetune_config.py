@@ -73,7 +73,7 @@ class FinetuneConfig(Config):
         minutes: time budget, validations not counted; `steps` or `epochs` instead where they are not 0. In
             an epoch as much ground is seen as the training chips show.
         batch_size, accumulate, optimizer, learning_rate, weight_decay, warmup_share, trunk_rate, anchor,
-            clip_norm, ema_decay, copy_paste: see `TrainDetectorConfig`.
+            clip_norm, ema_decay, copy_paste, adversarial, adversarial_depth: see `TrainDetectorConfig`.
         frozen_stages: parts of the trunk that do not learn: 1 is the stem with the first stage, 4 all.
         scenes_share: share of the crops taken from generated scenes.
         validations: how often the weights are measured on the way.
@@ -108,6 +108,8 @@ class FinetuneConfig(Config):
     clip_norm: float = 2.0
     ema_decay: float = 0.998
     copy_paste: float = 0.3
+    adversarial: str = "none"
+    adversarial_depth: int = 5
     frozen_stages: int = 0
     scenes_share: float = 0.15
     val_share: float = 0.2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import DEVICES, PRECISIONS
+from ..engine.config import ADVERSARIAL, DEVICES, PRECISIONS
 from ..engine.errors import InvalidParameter, OutputError
 from ..engine.finetune_config import FinetuneConfig
 from . import parameters as p
@@ -68,6 +68,13 @@ class FinetuneDetector(CadastralAlgorithm):
             p.number("FROZEN_STAGES", tr("Frozen stages (0 to 4)"),
                 tr("Parts of the network that stay as they are; more learn faster and forget less."),
                 default=0, minimum=0, maximum=4, advanced=True),
+            p.choice("ADVERSARIAL", tr("Adversarial training"),
+                tr("Discriminators that learn to tell predicted from true boxes and masks teach the heads, too "
+                   "(GAN Mask R-CNN, Le et al. 2020): slower, and worth a try for crisper outlines."),
+                options=[tr("None"), tr("Boxes"), tr("Masks"), tr("Boxes and masks"), tr("Adversarial losses only")],
+                advanced=True),
+            p.number("ADVERSARIAL_DEPTH", tr("Depth of the discriminators (3 to 5)"),
+                tr("Convolutions of each discriminator."), default=5, minimum=3, maximum=5, advanced=True),
             p.number("SCENES_SHARE", tr("Share of generated scenes (0 to 0.9)"),
                 tr("Mixed in so that the model does not forget other places."),
                 default=0.15, minimum=0.0, maximum=0.9, advanced=True),
@@ -118,6 +125,8 @@ class FinetuneDetector(CadastralAlgorithm):
             learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
             batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
             frozen_stages=self.parameterAsInt(parameters, "FROZEN_STAGES", context),
+            adversarial=ADVERSARIAL[self.parameterAsEnum(parameters, "ADVERSARIAL", context)],
+            adversarial_depth=self.parameterAsInt(parameters, "ADVERSARIAL_DEPTH", context),
             scenes_share=self.parameterAsDouble(parameters, "SCENES_SHARE", context),
             val_share=self.parameterAsDouble(parameters, "VALIDATION_SHARE", context),
             patience=self.parameterAsInt(parameters, "PATIENCE", context),
