@@ -169,6 +169,40 @@ class VectorizeConfig(Config):
 
 
 @dataclass(frozen=True)
+class SeveralConfig(VectorizeConfig):
+    """Several orthophotos to one layer of building polygons.
+
+    Attributes:
+        more_rasters: paths or GDAL names beside `raster`.
+        more_crs: WKT for each of them, as `crs`; none for the files' own.
+    """
+
+    more_rasters: tuple[str, ...] = ()
+    more_crs: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        super().validate()
+        for raster in self.more_rasters:
+            require_given("more_rasters", raster)
+        if len(self.more_crs) not in (0, len(self.more_rasters)):
+            raise InvalidParameter(
+                f"more_crs has {len(self.more_crs)} entries for {len(self.more_rasters)} rasters",
+                "Give one for each of more_rasters, or none",
+            )
+
+    def each(self) -> list[VectorizeConfig]:
+        """The job of each raster, in a folder of its own inside the job folder."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(VectorizeConfig)}
+        systems = (self.crs, *(self.more_crs or ("",) * len(self.more_rasters)))
+        jobs = []
+        for number, (raster, crs) in enumerate(zip((self.raster, *self.more_rasters), systems), 1):  # noqa: B905
+            folder = f"{self.job_folder}/raster-{number}"
+            own = {"raster": raster, "crs": crs, "job_folder": folder, "output": f"{folder}/buildings.gpkg"}
+            jobs.append(VectorizeConfig(**{**shared, **own}))
+        return jobs
+
+
+@dataclass(frozen=True)
 class RegularizeConfig(Config):
     """Any polygons to simplified, regularised, topologically clean ones.
 

@@ -13,6 +13,7 @@ from .config import (
     EvaluateConfig,
     RegularizeConfig,
     SceneConfig,
+    SeveralConfig,
     TrainDetectorConfig,
     TrainRefinerConfig,
     VectorizeConfig,
@@ -52,6 +53,9 @@ class Job:
 JOBS = {
     "vectorize": Job(VectorizeConfig, "pipeline:vectorize", "orthophoto to building polygons"),
     "refine": Job(RefineConfig, "refine_polygons:refine_file", "rough polygons or strokes to precise ones"),
+    "vectorize-several": Job(
+        SeveralConfig, "several:vectorize_several", "several orthophotos to one layer of building polygons"
+    ),
     "regularize": Job(RegularizeConfig, "regularize:regularize_file", "any polygons to squared, clean ones"),
     "scene": Job(SceneConfig, "scenes.write:write_scene", "a generated orthophoto with its true outlines"),
     "evaluate": Job(EvaluateConfig, "evaluation.evaluate:evaluate_file", "predicted polygons against a reference"),
