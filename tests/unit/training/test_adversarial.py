@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.cli import main
 from cadastral_vectorizer.engine.config import ADVERSARIAL, TrainDetectorConfig
 from cadastral_vectorizer.engine.errors import InvalidParameter, TrainingError
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.adversarial import LE_2020, RATE
+from cadastral_vectorizer.engine.training.checkpoint import load_checkpoint
 from cadastral_vectorizer.engine.training.detector import DetectorTrainer
 from cadastral_vectorizer.models.detector import build_detector
 
@@ -206,3 +208,31 @@ def test_the_averaged_weights_are_a_plain_detector(chips, tmp_path):
 def test_nonsense_is_refused(chips, tmp_path, changes):
     with pytest.raises(InvalidParameter):
         TrainDetectorConfig(chips=(chips,), work_folder=str(tmp_path), **changes).validate()
+
+
+def test_the_command_line_plays(chips, tmp_path):
+    """The bundled architecture, whose channels differ from the tiny one's."""
+    options = {"chips": chips, "work-folder": tmp_path / "run", "adversarial": "both", "adversarial-depth": 3,
+               "steps": 1, "batch-size": 1, "crop-px": 128, "trunk-share": 0, "threads": 1}  # fmt: skip
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    assert main(["train-detector", *words]) == 0
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert state["step"] == 1
+    assert state["adversary"]["players"]["box.layers.0.weight"].shape[1] == 96
+
+
+@pytest.mark.parametrize(
+    "architecture", ["resnet50", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet34", "resnet101"))]
+)
+def test_the_published_architectures_play(chips, tmp_path, architecture):
+    settings = TrainDetectorConfig(
+        chips=(chips,), work_folder=str(tmp_path), architecture=architecture, adversarial="only", steps=2,
+        batch_size=1, crop_px=128, trunk_share=0.0, threads=1, device="cpu", precision="float32",
+    )  # fmt: skip
+    run = DetectorTrainer(settings, Reporter())
+    run.load_data()
+    losses = run.losses(*run.batch(0))
+    torch.stack(list(losses.values())).sum().backward()
+    assert torch.isfinite(run.model.roi_heads.box_predictor.bbox_pred.weight.grad).all()
+    assert losses.keys() >= BOX_TERMS | MASK_TERMS
+    assert run.adversary.box.layers[0].in_channels == 256
