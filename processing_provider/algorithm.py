@@ -57,6 +57,7 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
     ICON = "logo.svg"
     TAGS = ""
     NEEDS_ENGINE = True
+    DRAWS_LAYERS = False  # whether rasters that are no files will do
 
     def tr(self, text):
         """Translate `text`."""
@@ -102,7 +103,7 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
         """Refuse rasters the engine cannot read, and files that cannot be written. Raises `EngineError`."""
         for definition in self.parameterDefinitions():
             value = parameters.get(definition.name())
-            if value and isinstance(definition, QgsProcessingParameterRasterLayer):
+            if value and isinstance(definition, QgsProcessingParameterRasterLayer) and not self.DRAWS_LAYERS:
                 raster_source(self.parameterAsRasterLayer(parameters, definition.name(), context))
             elif isinstance(definition, QgsProcessingParameterFolderDestination):
                 continue  # the engine says what is wrong with a folder

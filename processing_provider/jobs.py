@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from ..plugin.about import version
 from .algorithm import profile_folder
 from .engine_process import Feedback, JobFailed
 
-_REFUSED = {"InvalidParameter", "RasterError", "VectorError", "ModelPackageError"}
-"""Kinds of error after which there is nothing to continue."""
+_REFUSED = {"InvalidParameter", "RasterError", "VectorError", "AreaOutside", "ModelPackageError"}
+"""Kinds of error after which there is nothing to continue, unless the work had begun."""
 
 
 def fingerprint(config: dict[str, Any], *files: str) -> str:
@@ -52,11 +53,11 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
     try:
         yield folder
     except EngineError as error:
-        kind = error.kind if isinstance(error, JobFailed) else ""
-        if kind in _REFUSED:
+        kind = error.kind if isinstance(error, JobFailed) else type(error).__name__
+        if kind in _REFUSED and not any(folder.rglob("journal.sqlite")):
             _remove(folder, given)
-        elif kind == "JobFolderError" and not given and "another job" in error.what:
-            # Its raster changed behind an unchanged name, as the sources of a VRT can.
+        elif kind == "JobFolderError" and not given and re.search("another job|has left out", error.what):
+            # Its raster changed behind an unchanged name, as the sources of a VRT can, or was mended since.
             _remove(folder, given)
             raise JobFolderError("What an earlier run left does not fit any more", "Run it again") from error
         else:

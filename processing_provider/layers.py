@@ -164,9 +164,9 @@ class _Polygons:
         options.layerName = "polygons"
         crs, transforms = source.sourceCrs(), context.transformContext()
         self._fields = fields
-        self._writer = QgsVectorFileWriter.create(
-            str(path), fields, kind, crs, transforms, options
-        )
+        self._path = path
+        self._part = path.with_suffix(f".part{path.suffix}")
+        self._writer = QgsVectorFileWriter.create(str(self._part), fields, kind, crs, transforms, options)
 
     def add(self, geometry: QgsGeometry, attributes: list, *, number: int | None = None) -> None:
         """Write one feature, perhaps with a feature id."""
@@ -179,9 +179,14 @@ class _Polygons:
         self._writer.addFeature(feature, QgsFeatureSink.FastInsert)
 
     def close(self) -> None:
-        """Finish the file. Raises `OutputError` when anything could not be written."""
+        """Finish the file, which has its name only now. Raises `OutputError` when anything could not be written."""
         failed, reason = self._writer.hasError(), self._writer.errorMessage()
         self._writer = None
+        try:
+            if not failed:
+                self._part.replace(self._path)
+        except OSError as error:
+            failed, reason = True, error.strerror
         if failed:
             raise OutputError(f"The polygons cannot be handed to the engine ({reason})", "Check the free space")
 

@@ -38,10 +38,10 @@ def raster(name, label, help_text, *, optional=False):
     return _with_help(QgsProcessingParameterRasterLayer(name, label, optional=optional), help_text)
 
 
-def rasters(name, label, help_text, *, optional=False):
+def rasters(name, label, help_text, *, optional=False, advanced=False):
     """One or several orthophotos."""
     kind = QgsProcessing.TypeRaster
-    return _with_help(QgsProcessingParameterMultipleLayers(name, label, kind, optional=optional), help_text)
+    return _with_help(QgsProcessingParameterMultipleLayers(name, label, kind, optional=optional), help_text, advanced)
 
 
 def polygons(name, label, help_text, *, optional=False):

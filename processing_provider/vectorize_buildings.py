@@ -7,12 +7,13 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS, VectorizeConfig
+from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
 from ..plugin.about import RESOURCES
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
-from .layers import content_hash, raster_source, write_polygons
+from .layers import content_hash, write_polygons
+from .rasters import LIMIT_PX, Orthophoto
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 BUNDLED = RESOURCES / "models" / "bundled.zip"
@@ -23,6 +24,7 @@ class VectorizeBuildings(CadastralAlgorithm):
 
     NAME = "vectorizebuildings"
     ICON = "vectorize.svg"
+    DRAWS_LAYERS = True
     TAGS = "building,house,footprint,orthophoto,aerial,detect,extract,digitize,cadastre,deep learning"
 
     def displayName(self):  # noqa: N802
@@ -43,7 +45,9 @@ class VectorizeBuildings(CadastralAlgorithm):
         smoothings = [tr("None"), tr("Opening and closing"), tr("Gaussian blur"), tr("Active contour"), tr("Spline")]
         for parameter in (
             p.raster("INPUT", tr("Orthophoto"),
-                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue).")),
+                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue). Layers of web "
+                   "services and other layers that are no files are drawn by QGIS first, up to {} million "
+                   "pixels; choose an area to work in.").format(LIMIT_PX // 1_000_000)),
             p.polygons("AREA", tr("Area to work in"), optional=True, help_text=
                 tr("Polygons that bound the work, in any CRS. Empty: the whole orthophoto.")),
             p.file("MODEL", tr("Model package"),
@@ -85,6 +89,16 @@ class VectorizeBuildings(CadastralAlgorithm):
             p.choice("PRECISION", tr("Precision"),
                 tr("Number format inside the networks; bfloat16 is faster where the processor knows it."),
                 options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+            p.rasters("MORE_INPUTS", tr("More orthophotos"),
+                tr("Worked on in the same run; they may differ in CRS and ground pixel. A building that several show "
+                   "is kept once: as the one with the finer ground pixel, then the first in the list shows it, but "
+                   "whole rather than cut by an edge."), optional=True, advanced=True),
+            p.bands("BANDS", tr("Bands for red, green and blue"),
+                tr("Three bands in this order, or one for grey. Empty: as the orthophoto says, else the first three."),
+                parent="INPUT"),
+            p.switch("SKIP_UNREADABLE", tr("Leave out what cannot be read"),
+                tr("Damaged parts of the orthophoto are passed over with a warning instead of ending the run; the "
+                   "attributes 'edge' and 'check' mark the buildings beside them."), default=False, advanced=True),
             p.folder("JOB_FOLDER", tr("Job folder"),
                 tr("Where unfinished work is kept so that a stopped run can go on. Empty: a folder in the "
                    "QGIS profile, removed when the run is complete."), advanced=True),
@@ -113,31 +127,45 @@ class VectorizeBuildings(CadastralAlgorithm):
             tile_size_px=self.parameterAsInt(parameters, "TILE_SIZE", context),
             overlap_px=self.parameterAsInt(parameters, "OVERLAP", context),
             batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
+            bands=tuple(self.parameterAsInts(parameters, "BANDS", context)),
+            skip_unreadable=self.parameterAsBool(parameters, "SKIP_UNREADABLE", context),
             device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
             precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
         )
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        self._raster = raster_source(self.parameterAsRasterLayer(parameters, "INPUT", context))
+        layers = [self.parameterAsRasterLayer(parameters, "INPUT", context)]
+        layers += self.parameterAsLayerList(parameters, "MORE_INPUTS", context)
+        self._photos = [Orthophoto.of(layer) for layer in layers]
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        config = dataclasses.replace(self.settings(parameters, context), raster=self._raster)
+        config, photos = self.settings(parameters, context), self._photos
         area = self.parameterAsSource(parameters, "AREA", context)
         bounds = content_hash(area)
-        mark = fingerprint({**config.to_dict(), "area": bounds}, config.raster, config.model or str(BUNDLED))
+        asked = {**config.to_dict(), "area": bounds, "photos": [[photo.source, photo.crs_wkt] for photo in photos]}
+        asked.pop("skip_unreadable")  # a run that met a damaged block goes on when it may skip it
+        mark = fingerprint(asked, *(photo.path for photo in photos), config.model or str(BUNDLED))
         with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
+            files = [photo.file(folder, area, config.model, context, feedback) for photo in photos]
             config = dataclasses.replace(
                 config,
+                raster=files[0],
+                crs=photos[0].crs_wkt,
                 output=str(folder / "buildings.gpkg"),
                 job_folder=str(folder),
                 area=str(folder / f"area-{bounds[:16]}.gpkg") if area else "",
             )
             if area and not Path(config.area).exists():
                 write_polygons(area, Path(config.area), context)
-            result = self.run_engine("vectorize", config, feedback)
+            job = "vectorize"
+            if len(files) > 1:
+                systems = tuple(photo.crs_wkt for photo in photos[1:])
+                config = SeveralConfig(**config.to_dict(), more_rasters=tuple(files[1:]), more_crs=systems)
+                job = "vectorize-several"
+            result = self.run_engine(job, config, feedback)
             output = Result(result["output"]).write(self, parameters, "OUTPUT", context, feedback)
         self._dressing = output, facts_of(result), self.tr("Buildings"), "buildings.qml"
         write_geopackage_metadata(output, self._dressing[1])

@@ -13,8 +13,8 @@ from qgis.core import (
 PARAMETERS = {
     "vectorizebuildings": [
         "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION",
-        "JOB_FOLDER", "OUTPUT",
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION", "MORE_INPUTS",
+        "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
     ],
     "refinepolygons": [
         "INPUT", "RASTER", "MODEL", "STROKE_WIDTH", "TOLERANCE", "REGULARIZATION", "PASSES", "MIN_CERTAINTY", "BANDS",
@@ -101,7 +101,10 @@ def test_expert_parameters_are_advanced(provider):
         for definition in algorithm.parameterDefinitions()
         if definition.flags() & QgsProcessingParameterDefinition.FlagAdvanced
     }
-    assert advanced == {"TILE_SIZE", "OVERLAP", "BATCH_SIZE", "DEVICE", "PRECISION", "JOB_FOLDER"}
+    assert advanced == {
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION", "MORE_INPUTS",
+        "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER",
+    }  # fmt: skip
 
 
 def test_land_categories_come_with_their_limits_in_the_engine_s_order(provider):

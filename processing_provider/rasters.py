@@ -1,0 +1,184 @@
+"""Orthophotos for the engine: files as they are, and what only QGIS can read drawn into one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from osgeo import gdal
+from qgis.core import (
+    QgsCoordinateTransform,
+    QgsDistanceArea,
+    QgsFeatureRequest,
+    QgsPointXY,
+    QgsRasterBlockFeedback,
+    QgsRasterFileWriter,
+    QgsRasterInterface,
+    QgsRasterPipe,
+    QgsRectangle,
+)
+from qgis.PyQt.QtCore import Qt
+
+from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
+from ..models.package import open_package
+from .layers import raster_source
+
+LIMIT_PX = 100_000_000
+"""QGIS draws no more pixels than this of a layer GDAL cannot open: at 0.2 m, four square kilometres."""
+
+
+@dataclass(frozen=True)
+class Orthophoto:
+    """A raster layer, ready to be used from another thread.
+
+    Attributes:
+        name: of the layer.
+        path: what GDAL opens; empty where QGIS has to draw the layer.
+        crs: its CRS in QGIS, which the user may have set there only.
+        source: what tells it from other layers.
+        provider: a copy of its data provider; None where `path` will do.
+    """
+
+    name: str
+    path: str
+    crs: object
+    source: str
+    provider: object
+
+    @classmethod
+    def of(cls, layer) -> Orthophoto:
+        """Take from a layer what the work needs, in the thread the layer belongs to."""
+        drawn = layer.providerType() != "gdal" or layer.source().startswith("/vsimem/")
+        return cls(
+            layer.name(),
+            "" if drawn else raster_source(layer),
+            layer.crs(),
+            f"{layer.providerType()}|{layer.source()}",
+            layer.dataProvider().clone() if drawn else None,
+        )
+
+    @property
+    def crs_wkt(self) -> str:
+        """Its CRS as WKT; empty where it has none."""
+        return self.crs.toWkt(self.crs.WKT2_2019) if self.crs.isValid() else ""
+
+    def file(self, folder: Path, area, model: str, context, feedback) -> str:
+        """The name by which GDAL opens the raster; a layer only QGIS can read is drawn into a file before.
+
+        Args:
+            folder: gets the file, which serves again when the job is continued.
+            area: ``QgsProcessingFeatureSource`` of polygons; nothing beyond their bounds is drawn. None for all.
+            model: package whose ground pixel the file gets; empty for the bundled one.
+
+        Raises:
+            RasterError: the layer has no CRS, is too large at that ground pixel, or draws nothing.
+            VectorError: the area lies outside. OutputError: the file cannot be written. Cancelled.
+        """
+        if self.path:
+            return self.path
+        if not self.crs.isValid():
+            raise RasterError(f"The layer '{self.name}' has no coordinate system", "Set it in its properties")
+        extent = self._extent(area, context)
+        width, height = self._size(extent, model, context)
+        if width * height > LIMIT_PX:
+            raise RasterError(
+                f"The layer '{self.name}' is no file: QGIS would have to draw {width} x {height} pixels of it, and "
+                f"{LIMIT_PX // 1_000_000} million are the limit",
+                "Choose an area to work in, or a smaller one",
+            )
+        facts = repr((self.source, extent.toString(9), width, height)).encode()
+        path = folder / f"drawn-{hashlib.sha256(facts).hexdigest()[:16]}.tif"
+        if not path.exists() or self.source.startswith("gdal|"):  # what lies in memory may have changed
+            feedback.pushInfo(f"QGIS draws {width} x {height} pixels of the layer '{self.name}'")
+            self._draw(path, extent, width, height, context, feedback)
+        return str(path)
+
+    def _extent(self, area, context) -> QgsRectangle:
+        """The ground to draw, in the layer's CRS."""
+        extent = self.provider.extent()
+        if area is None:
+            return extent
+        transform = QgsCoordinateTransform(area.sourceCrs(), self.crs, context.transformContext())
+        asked = QgsRectangle()
+        for feature in area.getFeatures(QgsFeatureRequest()):
+            if feature.hasGeometry():
+                asked.combineExtentWith(transform.transformBoundingBox(feature.geometry().boundingBox()))
+        asked = asked.intersect(extent)
+        if asked.isEmpty() or not asked.isFinite():
+            raise VectorError(
+                f"The area lies outside the layer '{self.name}'", "Choose an area that overlaps it, or check both CRSs"
+            )
+        return asked
+
+    def _size(self, extent: QgsRectangle, model: str, context) -> tuple[int, int]:
+        """Columns and rows at the model's ground pixel, or at the layer's own where that is coarser."""
+        pixel_m = float(open_package(model).manifest["pixel_m"])
+        measure = QgsDistanceArea()
+        measure.setSourceCrs(self.crs, context.transformContext())
+        measure.setEllipsoid(self.crs.ellipsoidAcronym() or "EPSG:7030")
+        middle = extent.center()
+        step = 1e-4 if self.crs.isGeographic() else 10.0
+        here = QgsPointXY(middle.x(), middle.y())
+        metres = [
+            measure.measureLine(here, QgsPointXY(here.x() + dx, here.y() + dy)) / step
+            for dx, dy in ((step, 0.0), (0.0, step))
+        ]
+        if not all(math.isfinite(m) and m > 0 for m in metres):
+            raise RasterError(f"The layer '{self.name}' does not lie on the Earth", "Check its coordinate system")
+        own = self._own_pixel()
+        units = [max(pixel_m / m, unit) for m, unit in zip(metres, own)]
+        return max(1, math.ceil(extent.width() / units[0])), max(1, math.ceil(extent.height() / units[1]))
+
+    def _own_pixel(self) -> tuple[float, float]:
+        """Size of the layer's finest pixels in its units; 0 where any size can be drawn."""
+        provider = self.provider
+        if provider.capabilities() & QgsRasterInterface.Size and provider.xSize() and provider.ySize():
+            extent = provider.extent()
+            return extent.width() / provider.xSize(), extent.height() / provider.ySize()
+        finest = min(provider.nativeResolutions(), default=0.0)
+        return finest, finest
+
+    def _draw(self, path: Path, extent, width: int, height: int, context, feedback) -> None:
+        """Write a GeoTIFF whole or not at all."""
+        part = path.with_suffix(".part.tif")
+        pipe = QgsRasterPipe()
+        pipe.set(self.provider.clone())
+        writer = QgsRasterFileWriter(str(part))
+        writer.setOutputFormat("GTiff")
+        writer.setCreateOptions(["COMPRESS=DEFLATE", "TILED=YES", "BIGTIFF=IF_SAFER"])
+        progress = QgsRasterBlockFeedback()
+        feedback.canceled.connect(progress.cancel, Qt.DirectConnection)
+        try:
+            if feedback.isCanceled():
+                raise Cancelled
+            failed = writer.writeRaster(pipe, width, height, extent, self.crs, context.transformContext(), progress)
+            if feedback.isCanceled():
+                raise Cancelled
+            if failed:
+                raise OutputError(f"QGIS could not draw the layer '{self.name}' into {part}", "Check the free space")
+            seen = _seen_share(part)
+            if not seen:
+                raise RasterError(
+                    f"The layer '{self.name}' draws nothing here", "Check that QGIS shows it, and the connection"
+                )
+            if seen < 0.999:
+                feedback.pushWarning(f"The layer '{self.name}' is empty on {1 - seen:.1%} of the area")
+            os.replace(part, path)
+        finally:
+            feedback.canceled.disconnect(progress.cancel)
+            for leftover in (part, Path(f"{part}.aux.xml")):
+                if leftover.exists():
+                    leftover.unlink()
+
+
+def _seen_share(path: Path) -> float:
+    """Share of the pixels that show anything, by the alpha band; 1 where there is none."""
+    dataset = gdal.Open(str(path))
+    for number in range(1, dataset.RasterCount + 1 if dataset else 1):
+        band = dataset.GetRasterBand(number)
+        if band.GetColorInterpretation() == gdal.GCI_AlphaBand:
+            return band.ComputeStatistics(False)[2] / 255.0
+    return 1.0 if dataset else 0.0
