@@ -196,12 +196,15 @@ class MaskPairs:
 
     Files pair up by name. Grey values from 128 count as mask.
 
+    Args:
+        pixel_m: ground size of their pixels; 0 where unknown.
+
     Raises:
         TrainingError: no pairs, a mask without its partner, unequal sizes, or an unreadable file.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Path, *, pixel_m: float = 0.0) -> None:
+        self._folder, self._pixel_m = Path(folder), pixel_m
         self._pairs = [self._read(name) for name in pair_names(self._folder)]
 
     def __len__(self) -> int:
@@ -233,7 +236,7 @@ class MaskPairs:
             truth=show(pair.truth),
             known=np.ones(coarse.shape, bool),
             source=pair.source,
-            pixel_m=0.0,
+            pixel_m=pair.pixel_m * max(pair.coarse.shape) / size,
         )
 
     def _read(self, name: str) -> Pair:
@@ -259,7 +262,7 @@ class MaskPairs:
             truth=binarize(truth),
             known=np.ones(coarse.shape, bool),
             source=self._folder.name,
-            pixel_m=0.0,
+            pixel_m=self._pixel_m,
         )
 
 

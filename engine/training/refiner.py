@@ -7,10 +7,11 @@ continued ends with the same weights as one that was not.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,47 +20,66 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...models.device import pick_bfloat16, pick_device
+from ...models.device import is_out_of_memory, pick_bfloat16, pick_device
+from ...models.package import open_package
 from ...models.refiners import VARIANTS, build_refiner
 from ..config import TrainRefinerConfig
-from ..errors import TrainingError
+from ..errors import OutOfMemory, TrainingError
 from ..progress import Reporter
 from .checkpoint import load_checkpoint, save_checkpoint
-from .chips import Chip, load_chips
+from .fine_tuner import read_history
 from .mask_metrics import measure_mask, summarize
-from .pairs import DamagedTruth, MaskPairs, Pair, PairSource, PredictedMasks
+from .pairs import Pair
+from .refiner_data import open_data
 from .refiner_report import write_report
 from .refiner_step import RefinerTrainer, stack_pairs
-from .rough_mask_files import RoughMask, load_rough_masks
 
 CHECKPOINT_SECONDS = 60.0
-PAIRS_PER_SOURCE = 48
-"""Validation examples of each source."""
 
 
-def train_refiner(config: TrainRefinerConfig, reporter: Reporter) -> dict[str, Any]:
+def train_refiner(
+    config: TrainRefinerConfig,
+    reporter: Reporter,
+    on_gain: Callable[[RefinerRun], None] = lambda run: None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
     """Train, or continue, and leave checkpoints, log, figures and report in the work folder.
 
+    Args:
+        on_gain: called after every measurement that is the best so far, the one at the start left out.
+        notes: sentences for the report.
+
     Returns the card of the best weights: ``architecture``, ``parameters``, ``variant``, ``step``,
-    ``validation`` (figures per source, before and after), ``checkpoint`` (path of ``best.pt``),
-    ``report`` (HTML page).
+    ``validation`` (figures per source, before and after), ``history`` (every measurement),
+    ``checkpoint`` (path of ``best.pt``), ``report`` (HTML page).
 
     Raises:
         TrainingError: no usable examples, a damaged checkpoint, a loss that is not finite.
+        OutOfMemory: not even one crop fits.
         Cancelled: by the reporter; the work so far is saved.
     """
     config.validate()
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     cv2.setNumThreads(config.threads)
-    run = RefinerRun(config, reporter)
-    return run.finish() if run.is_done else run.go()
+    run = RefinerRun(config, reporter, on_gain)
+    if not run.is_done:
+        run.go()
+    return run.finish(notes)
 
 
 class RefinerRun:
-    """One training run in its work folder."""
+    """One training run in its work folder.
 
-    def __init__(self, config: TrainRefinerConfig, reporter: Reporter) -> None:
-        self.config, self.reporter = config, reporter
+    A run that starts from other weights measures those first: they stay the best until something beats them.
+    """
+
+    def __init__(
+        self,
+        config: TrainRefinerConfig,
+        reporter: Reporter,
+        on_gain: Callable[[RefinerRun], None] = lambda run: None,
+    ) -> None:
+        self.config, self.reporter, self.on_gain = config, reporter, on_gain
         self.folder = Path(config.work_folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         device = pick_device(config.device)
@@ -70,14 +90,16 @@ class RefinerRun:
             f"{sum(len(source) for source, _ in self.sources)} buildings to learn from, "
             f"{sum(map(len, self.validation.values()))} examples to select with"
         )
-        self.elapsed, self.best, self.since_best = 0.0, -1.0, 0
+        self.elapsed, self.best, self.since_best, self.measured = 0.0, -1.0, 0, 0
         stored = load_checkpoint(self.folder / "last.pt")
         if stored:
             self.trainer.restore(stored["trainer"])
             self.elapsed, self.best, self.since_best = stored["elapsed"], stored["best"], stored["since_best"]
+            self.measured = stored.get("measured", 0)
             reporter.log(f"Continues at step {self.trainer.step}")
         elif config.base:
-            self._start_from(Path(config.base))
+            self.trainer.start_from(load_base(config))
+        self.history = read_history(self.folder / "log.jsonl", self.trainer.step if stored else -1)
 
     @property
     def share(self) -> float:
@@ -86,23 +108,28 @@ class RefinerRun:
         return max(self.trainer.step / self.config.steps, by_time)
 
     @property
+    def is_patient(self) -> bool:
+        """Whether one of the last measurements, as many as the configuration says, was a gain."""
+        return self.config.patience == 0 or self.since_best < self.config.patience
+
+    @property
     def is_done(self) -> bool:
         """Whether steps, time or patience are used up."""
-        patient = self.config.patience == 0 or self.since_best < self.config.patience
-        return self.share >= 1.0 or not patient
+        return self.share >= 1.0 or not self.is_patient
 
-    def go(self) -> dict[str, Any]:
+    def go(self) -> None:
         """The loop."""
         saved = time.monotonic()
         losses: list[float] = []
         try:
+            if self.config.base and not self.history:
+                self.validate()
             while not self.is_done:
                 started = time.monotonic()
                 self.reporter.progress(self.share, f"step {self.trainer.step}")
-                batch = stack_pairs(self.draw_batch(self.trainer.step), self.trainer.device)
-                losses.append(self.trainer.optimize(batch, self.share)["loss"])
+                losses.append(self.learn(self.draw_batch(self.trainer.step)))
                 self.elapsed += time.monotonic() - started
-                if self.trainer.step % self.config.validate_every == 0 or self.is_done:
+                if self.is_validation_due or self.is_done:
                     self.validate(float(np.mean(losses)))
                     losses.clear()
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -110,7 +137,13 @@ class RefinerRun:
                     saved = time.monotonic()
         finally:
             self.save()
-        return self.finish()
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether it is time to measure: a number of times over the budget, or every so many steps."""
+        if self.config.validations:
+            return int(self.share * self.config.validations) > self.measured
+        return self.trainer.step % self.config.validate_every == 0
 
     def draw_batch(self, step: int) -> list[Pair]:
         """The examples of a step: one crop size, as many crops as the pixel budget allows."""
@@ -122,35 +155,56 @@ class RefinerRun:
         picks = rng.choice(len(self.sources), size=count, p=weights)
         return [self.sources[pick][0].draw(rng, size, augment=True) for pick in picks]
 
-    def validate(self, loss: float) -> None:
+    def learn(self, pairs: list[Pair]) -> float:
+        """One step; returns its loss. A batch that does not fit into memory is halved, and so are later ones."""
+        while True:
+            try:
+                return self.trainer.optimize(stack_pairs(pairs, self.trainer.device), self.share)["loss"]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            if len(pairs) == 1:
+                raise OutOfMemory("Not even one crop fits into memory", "Close other programs, or choose the CPU")
+            pairs = pairs[: len(pairs) // 2]
+            self.config = dataclasses.replace(self.config, batch_size=max(1, self.config.batch_size // 2))
+            self.trainer.forget_gradients()
+            self.reporter.warn(f"Memory is short: going on with batches of {len(pairs)}")
+
+    def validate(self, loss: float | None = None) -> None:
         """Measure, log, and keep the weights if they are the best so far."""
+        self.measured = int(self.share * self.config.validations)
         figures = evaluate_refiner(self.trainer.best_model, self.validation, device=self.trainer.device)
         score = selection_score(figures)
+        entry = {"step": self.trainer.step, "seconds": self.elapsed, "score": score, "validation": figures}
+        if loss is not None:
+            entry["loss"] = loss
+        self.history.append(entry)
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            entry = {"step": self.trainer.step, "loss": loss, "seconds": self.elapsed, "score": score}
-            log.write(json.dumps({**entry, "validation": figures}) + "\n")
-        everything = figures["all"]
+            log.write(json.dumps(entry) + "\n")
+        before, after = figures["all"]["before"], figures["all"]["after"]
         self.reporter.log(
-            f"step {self.trainer.step}: loss {loss:.4f}, IoU {everything['before']['iou']:.4f} -> "
-            f"{everything['after']['iou']:.4f}, boundary IoU {everything['before']['boundary_iou']:.4f} -> "
-            f"{everything['after']['boundary_iou']:.4f}"
-        )
-        if score > self.best:
-            self.best, self.since_best = score, 0
-            architecture, parameters = VARIANTS[self.config.variant]
-            save_checkpoint(
-                self.folder / "best.pt",
-                {
-                    "architecture": architecture,
-                    "parameters": dict(parameters),
-                    "variant": self.config.variant,
-                    "step": self.trainer.step,
-                    "validation": figures,
-                    "weights": self.trainer.best_model.state_dict(),
-                },
-            )
-        else:
+            f"step {self.trainer.step}: " + (f"loss {loss:.4f}, " if loss is not None else "")
+            + f"IoU {before['iou']:.4f} -> {after['iou']:.4f}, boundary IoU {before['boundary_iou']:.4f} -> "
+            f"{after['boundary_iou']:.4f}"
+        )  # fmt: skip
+        if score <= self.best:
             self.since_best += 1
+            return
+        self.best, self.since_best = score, 0
+        architecture, parameters = VARIANTS[self.config.variant]
+        save_checkpoint(
+            self.folder / "best.pt",
+            {
+                "architecture": architecture,
+                "parameters": dict(parameters),
+                "variant": self.config.variant,
+                "step": self.trainer.step,
+                "validation": figures,
+                "weights": self.trainer.best_model.state_dict(),
+            },
+        )
+        if self.trainer.step:
+            self.on_gain(self)
 
     def save(self) -> None:
         """Write ``last.pt``."""
@@ -159,87 +213,55 @@ class RefinerRun:
             "elapsed": self.elapsed,
             "best": self.best,
             "since_best": self.since_best,
+            "measured": self.measured,
         }
         save_checkpoint(self.folder / "last.pt", state)
 
-    def finish(self) -> dict[str, Any]:
-        """The card of the best weights; leaves ``report.html``."""
+    def best_state(self) -> dict[str, Any]:
+        """What ``best.pt`` holds: the card and ``weights``. Raises `TrainingError` before the first measurement."""
         best = load_checkpoint(self.folder / "best.pt")
         if best is None:
             raise TrainingError("The work folder holds no finished validation", "Train for more steps")
+        return best
+
+    def finish(self, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """The card of the best weights; leaves ``report.html``."""
+        best = self.best_state()
         model = build_refiner(best["architecture"], best["parameters"]).to(self.trainer.device)
         model.load_state_dict(best.pop("weights"))
         shown = {source: pairs[:8] for source, pairs in self.validation.items()}
         refined = {s: refine_pairs(model, pairs, self.trainer.device) for s, pairs in shown.items()}
-        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        card = {**best, "checkpoint": str(self.folder / "best.pt"), "report": str(self.folder / "report.html")}
-        write_report(self.folder / "report.html", card=card, log=log, pairs=shown, refined=refined)
+        card = {**best, "checkpoint": str(self.folder / "best.pt"), "report": str(self.folder / "report.html"),
+                "history": self.history}  # fmt: skip
+        if not self.is_patient:
+            notes = [*notes, "Training ended early: the measurements did not get better any more."]
+        if self.config.base and not card["step"]:
+            notes = [*notes, "Nothing the training did was better than the weights it started from: they are kept."]
+        write_report(card["report"], card=card, log=self.history, pairs=shown, refined=refined, notes=notes)
         return card
 
-    def _start_from(self, file: Path) -> None:
-        stored = load_checkpoint(file)
+
+def load_base(config: TrainRefinerConfig) -> dict[str, torch.Tensor]:
+    """The weights to start from, out of a checkpoint or a model package.
+
+    Raises:
+        TrainingError: there are none, or they are of another variant.
+    """
+    if config.base.endswith(".pt"):
+        stored = load_checkpoint(Path(config.base))
         if stored is None:
-            raise TrainingError(f"The base weights {file} do not exist", "Correct the path")
-        try:
-            self.trainer.model.load_state_dict(stored["weights"])
-            self.trainer.average.model.load_state_dict(stored["weights"])
-        except (KeyError, RuntimeError) as error:
-            raise TrainingError(
-                f"The base weights {file} do not fit the variant {self.config.variant}",
-                "Choose the variant they were trained as",
-            ) from error
-
-
-def open_data(
-    config: TrainRefinerConfig, size: int
-) -> tuple[list[tuple[PairSource, float]], dict[str, list[Pair]]]:
-    """Training sources with their shares, and the fixed validation pairs of each source."""
-    if config.pairs:
-        learn, select = MaskPairs(config.pairs).split(5)
-        return [(learn, 1.0)], {"pairs": draw_fixed(select, size, config.seed)}
-    folders = [load_chips(folder, "train") for folder in config.chips]
-    train = [chip for chips in folders for chip in chips]
-    val = [chip for folder in config.chips for chip in load_chips(folder, "val")]
-    weights = np.array(config.chip_shares or (1.0,) * len(folders))
-    predictions = load_rough_masks(config.predictions) if config.predictions else {}
-    damaged_share = 1 - config.predicted_share if predictions else 1.0
-    sources: list[tuple[PairSource, float]] = [
-        (DamagedTruth(chips), damaged_share * float(weight))
-        for chips, weight in zip(folders, weights / weights.sum(), strict=True)
-    ]
-    if predictions:
-        sources.append((PredictedMasks(train, predictions), config.predicted_share))
-    return sources, validation_pairs(val or train, predictions, size, config.seed)
-
-
-def validation_pairs(
-    chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], size: int, seed: int
-) -> dict[str, list[Pair]]:
-    """Fixed pairs per source: predicted masks where there are some, else synthetic damage."""
-    pairs = {}
-    for source in sorted({chip.source for chip in chips}):
-        mine = [chip for chip in chips if chip.source == source]
-        try:
-            if any(chip.name in predictions for chip in mine):
-                predicted = PredictedMasks(mine, predictions)
-                chosen = np.linspace(0, len(predicted) - 1, min(len(predicted), PAIRS_PER_SOURCE)).astype(int)
-                rng = np.random.default_rng(seed)
-                pairs[source] = [predicted.show(int(entry), rng, size) for entry in chosen]
-            else:
-                pairs[source] = draw_fixed(DamagedTruth(mine), size, seed)
-        except TrainingError:
-            continue  # a source whose validation chips show no building has nothing to measure
-    if not pairs:
-        raise TrainingError("The validation chips hold no buildings", "Mark chips with buildings as val")
-    return pairs
-
-
-def draw_fixed(source: PairSource, size: int, seed: int) -> list[Pair]:
-    """The same pairs at every call, not augmented."""
-    count = min(2 * len(source), PAIRS_PER_SOURCE)
-    return [
-        source.draw(np.random.default_rng((seed, 7, index)), size, augment=False) for index in range(count)
-    ]
+            raise TrainingError(f"The base weights {config.base} do not exist", "Correct the path")
+        found, weights = (stored.get("architecture"), stored.get("parameters")), stored.get("weights", {})
+    else:
+        package = open_package(config.base)
+        weights = package.weights("refiner")
+        found = package.manifest["refiner"]["architecture"], package.manifest["refiner"]["parameters"]
+    if found != VARIANTS[config.variant]:
+        raise TrainingError(
+            f"The base weights {config.base} do not fit the variant {config.variant}",
+            "Choose the variant they were trained as",
+        )
+    return weights
 
 
 def evaluate_refiner(

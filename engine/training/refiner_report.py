@@ -20,9 +20,11 @@ FIGURES = {
     "boundary_iou_25cm": "Boundary IoU (0.25 m)", "hausdorff_px": "Hausdorff (crop px)",
     "hausdorff95_px": "Hausdorff, 95th percentile (crop px)",
 }  # fmt: skip
+COLOURS = ("#1f6fb4", "#c5512a", "#047857")
 STYLE = """body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}img{max-width:100%}figure{margin:1em 0}svg{background:#fafafa}"""
+td:first-child,th:first-child{text-align:left}
+.note{background:#fffbeb;padding:.4em 1em}img{max-width:100%}figure{margin:1em 0}svg{background:#fafafa}"""
 
 
 def write_report(
@@ -32,6 +34,7 @@ def write_report(
     log: Sequence[dict[str, Any]],
     pairs: Mapping[str, Sequence[Pair]],
     refined: Mapping[str, Sequence[np.ndarray]],
+    notes: Sequence[str] = (),
 ) -> None:
     """Write one self-contained HTML page.
 
@@ -39,6 +42,7 @@ def write_report(
         card: what `train_refiner` returns.
         log: entries of ``log.jsonl``.
         pairs, refined: per source the examples and their refined masks, bool[H, W].
+        notes: sentences to be read first.
 
     Raises:
         OutputError: the page cannot be written.
@@ -46,16 +50,24 @@ def write_report(
     after = [entry["validation"]["all"]["after"] for entry in log]
     before = card["validation"]["all"]["before"]
     steps = [entry["step"] for entry in log]
+    losses = [entry for entry in log if "loss" in entry]
     parts = [
         f"<h1>Mask refiner {html.escape(card['variant'])}</h1>",
         f"<p>Best weights of step {card['step']} of {steps[-1]}. Figures are means over masks of the validation "
         "chips; &ldquo;all&rdquo; is the mean over the sources.</p>",
-        curve("Training loss", steps, {"loss": [entry["loss"] for entry in log]}),
+        *(f"<p class='note'>{html.escape(note)}</p>" for note in notes),
+        curve("Training loss", [e["step"] for e in losses], {"loss": [e["loss"] for e in losses]}) if losses else "",
         curve(
             "IoU and boundary IoU on the validation chips; dashed: before refinement",
             steps,
             {key: [figures[key] for figures in after] for key in ("iou", "boundary_iou")},
             {key: before[key] for key in ("iou", "boundary_iou")},
+        ),
+        curve(
+            "Precision, recall and F1 on the validation chips; dashed: before refinement",
+            steps,
+            {key: [figures[key] for figures in after] for key in ("precision", "recall", "f1")},
+            {key: before[key] for key in ("precision", "recall", "f1")},
         ),
         *(table(source, figures) for source, figures in card["validation"].items()),
         "<p>Pictures: red the coarse mask, blue the refined one, yellow the truth.</p>",
@@ -98,7 +110,7 @@ def curve(
         return f"{x:.1f},{10 + (high - value) / span * (height - bottom - 10):.1f}"
 
     marks = []
-    for colour, (name, line) in zip(("#1f6fb4", "#c5512a"), lines.items(), strict=False):
+    for colour, (name, line) in zip(COLOURS, lines.items(), strict=False):
         points = " ".join(point(step, value) for step, value in zip(steps, line, strict=True))
         stroke = f"fill='none' stroke='{colour}'"
         marks.append(f"<polyline points='{points}' {stroke} stroke-width='2'><title>{name}</title></polyline>")
@@ -110,7 +122,11 @@ def curve(
         f"<text x='4' y='{height - bottom}' font-size='12'>{low:.4g}</text>"
         f"<text x='{width - 10}' y='{height - 6}' font-size='12' text-anchor='end'>step {steps[-1]}</text>"
     )
-    caption = f"<figcaption>{html.escape(title)}</figcaption>"
+    names = [
+        f"<span style='color:{colour}'>{html.escape(FIGURES.get(name, name))}</span>"
+        for colour, name in zip(COLOURS, lines, strict=False)
+    ]
+    caption = f"<figcaption>{html.escape(title)}: {', '.join(names)}</figcaption>"
     return f"<figure>{caption}<svg width='{width}' height='{height}'>{labels}{''.join(marks)}</svg></figure>"
 
 

@@ -207,6 +207,22 @@ class RefinerTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * factor * warm_up
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with other weights. Raises `TrainingError` if they do not fit."""
+        try:
+            self.model.load_state_dict(weights)
+            self.average.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise TrainingError("The weights to start from do not fit", "Train anew from the start") from error
+
+    def forget_gradients(self) -> None:
+        """Free what a step that broke off left behind."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.discriminator is not None:
+            self.discriminator_optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @property
     def best_model(self) -> nn.Module:
         """The network to use: the moving average where the recipe keeps one."""

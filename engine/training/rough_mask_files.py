@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,20 @@ class RoughMask:
 
 
 def write_rough_masks(folder: str | Path, chip_name: str, masks: Sequence[RoughMask]) -> None:
-    """Store a chip's predictions as ``<folder>/<chip_name>.npz``."""
+    """Store a chip's predictions as ``<folder>/<chip_name>.npz``, whole or not at all."""
     Path(folder).mkdir(parents=True, exist_ok=True)
+    temporary = Path(folder) / f"{chip_name}.part.npz"
     np.savez_compressed(
-        Path(folder) / f"{chip_name}.npz",
+        temporary,
         boxes=np.array([mask.box for mask in masks], np.int32).reshape(-1, 4),
         values=np.concatenate([mask.probability.ravel() for mask in masks] or [np.zeros(0, np.uint8)]),
     )
+    os.replace(temporary, Path(folder) / f"{chip_name}.npz")
 
 
 def load_rough_masks(folder: str | Path) -> dict[str, list[RoughMask]]:
     """Read what `write_rough_masks` wrote. Raises `TrainingError` for an empty or damaged folder."""
-    files = sorted(Path(folder).glob("*.npz"))
+    files = sorted(file for file in Path(folder).glob("*.npz") if not file.name.endswith(".part.npz"))
     if not files:
         raise TrainingError(f"{folder} holds no predictions (*.npz)", "Run the detector over the chips first")
     return {file.stem: _load_rough_masks(file) for file in files}

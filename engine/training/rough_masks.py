@@ -31,14 +31,15 @@ def predict_rough_masks(
     score_threshold: float = 0.3,
     reporter: Reporter | None = None,
 ) -> int:
-    """Write the detector's masks of every chip to `folder`; returns how many there are.
+    """Write the detector's masks of every chip to `folder`; returns how many were written.
 
-    Each chip is resampled to `pixel_m`, as the pipeline does with a raster, and its masks are brought
-    back to chip pixels.
+    Chips whose masks are there already are left out. Each chip is resampled to `pixel_m`, as the pipeline
+    does with a raster, and its masks are brought back to chip pixels.
     """
     device = next(model.parameters()).device
     model.eval()
     count = 0
+    chips = [chip for chip in chips if not (Path(folder) / f"{chip.name}.npz").exists()]
     for number, chip in enumerate(chips):
         if reporter is not None:
             reporter.progress(number / len(chips), f"{count} masks on {number} of {len(chips)} chips")

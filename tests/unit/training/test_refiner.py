@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.config import TrainRefinerConfig
-from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, TrainingError
+from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, OutOfMemory, TrainingError
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.refiner import RefinerRun, train_refiner
 from cadastral_vectorizer.engine.training.refiner_step import (
@@ -18,6 +18,7 @@ from cadastral_vectorizer.engine.training.refiner_step import (
     choose_recipe,
     stack_pairs,
 )
+from cadastral_vectorizer.models.losses import refiner as losses
 
 torch.set_num_threads(1)
 
@@ -166,6 +167,60 @@ def test_base_weights_are_where_training_starts(tmp_path, pairs):
     assert all(torch.equal(best[n], v) for n, v in run.trainer.model.state_dict().items())
 
 
+def test_base_weights_are_measured_first_and_kept_if_nothing_beats_them(tmp_path, pairs):
+    first = train_refiner(make_config(tmp_path, pairs, steps=30, learning_rate=5e-3), Reporter())
+    worse = make_config(
+        tmp_path, pairs, work_folder=str(tmp_path / "next"), base=first["checkpoint"], steps=2, validate_every=1,
+        learning_rate=0.5,
+    )  # fmt: skip
+    card = train_refiner(worse, Reporter())
+    assert card["step"] == 0 and [entry["step"] for entry in card["history"]] == [0, 1, 2]
+    assert card["validation"]["all"] == first["validation"]["all"]
+    assert "they are kept" in (tmp_path / "next" / "report.html").read_text()
+
+
+def test_base_weights_of_another_variant_are_refused(tmp_path, pairs):
+    card = train_refiner(make_config(tmp_path, pairs, steps=1, validate_every=1), Reporter())
+    other = make_config(
+        tmp_path, pairs, work_folder=str(tmp_path / "next"), base=card["checkpoint"], variant="res16-32"
+    )
+    with pytest.raises(TrainingError, match="do not fit the variant res16-32"):
+        RefinerRun(other, Reporter())
+
+
+def test_measurements_can_be_spread_over_the_budget(tmp_path, pairs):
+    card = train_refiner(make_config(tmp_path, pairs, steps=6, validations=2), Reporter())
+    assert [entry["step"] for entry in card["history"]] == [3, 6]
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path, pairs):
+    run = RefinerRun(make_config(tmp_path, pairs, batch_size=4, steps=2), Reporter())
+    learn, sizes = run.trainer.optimize, []
+
+    def small_machine(batch, share):
+        sizes.append(len(batch.image))
+        if len(batch.image) > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return learn(batch, share)
+
+    run.trainer.optimize, limit = small_machine, 2
+    run.go()
+    assert sizes == [4, 2, 2] and run.trainer.step == 2
+    limit = 0
+    with pytest.raises(OutOfMemory, match="Not even one crop"):
+        run.learn(run.draw_batch(0))
+
+
+@pytest.mark.parametrize("terms", [("bce",), ("dice",), ("boundary",), ("bce", "dice"), ("bce", "dice", "boundary")])
+def test_losses_can_be_chosen(tmp_path, terms):
+    config = TrainRefinerConfig(work_folder="w", pairs="p", variant="tiny16-32", loss_terms=terms)
+    generator = torch.Generator().manual_seed(0)
+    logits, truth = torch.randn(1, 1, 8, 8, generator=generator), torch.eye(8)[None, None]
+    known = torch.ones_like(truth)
+    expected = losses.segmentello_loss(logits, truth, known, terms=terms)
+    assert choose_recipe(config).loss(logits, truth, known).item() == pytest.approx(expected.item())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, pairs):
     trainer, batch = one_batch(tmp_path, pairs, "guided")
     with torch.no_grad():
@@ -210,6 +265,6 @@ def test_the_report_shows_figures_curves_and_pictures(tmp_path, pairs):
     card = train_refiner(make_config(tmp_path, pairs), Reporter())
     page = (tmp_path / "work" / "report.html").read_text()
     assert card["report"].endswith("report.html")
-    assert page.count("<polyline") == 5  # loss, two figures, and their two levels before
+    assert page.count("<polyline") == 11  # loss, five figures, and their levels before
     assert "data:image/jpeg;base64," in page
     assert f"{card['validation']['pairs']['after']['boundary_iou']:.4f}" in page
