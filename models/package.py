@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
+import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import ModelPackageError, OutputError
+from .manifest import NETWORKS, check_manifest, read_manifest
 
 FORMAT = 1
 MANIFEST = "model.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_WEIGHTS_BYTES = 2 << 30
-NETWORKS = ("detector", "refiner", "segmenter")
 BUNDLED = Path(__file__).resolve().parent.parent / "resources" / "models" / "bundled.zip"
 
 
@@ -67,21 +70,21 @@ class ModelPackage:
         from .detector import build_detector
 
         entry = self.entry("detector")
-        return self._load("detector", build_detector(entry["architecture"], entry["parameters"]))
+        return self._load("detector", lambda: build_detector(entry["architecture"], entry["parameters"]))
 
     def segmenter(self) -> Any:
         """The segmenter with its weights, on the CPU, in evaluation mode."""
         from .segmenters import build_segmenter
 
         entry = self.entry("segmenter")
-        return self._load("segmenter", build_segmenter(entry["architecture"], entry["parameters"]))
+        return self._load("segmenter", lambda: build_segmenter(entry["architecture"], entry["parameters"]))
 
     def refiner(self) -> Any:
         """The refiner with its weights, on the CPU, in evaluation mode."""
         from .refiners import build_refiner
 
         entry = self.entry("refiner")
-        return self._load("refiner", build_refiner(entry["architecture"], entry["parameters"]))
+        return self._load("refiner", lambda: build_refiner(entry["architecture"], entry["parameters"]))
 
     def weights(self, network: str) -> dict[str, Any]:
         """State dict (float32 tensors) of one of `NETWORKS`, after its hash was checked."""
@@ -110,9 +113,24 @@ class ModelPackage:
             raise ModelPackageError(f"Model package {self.path} has no {network}", "Choose another package")
         return entry
 
-    def _load(self, network: str, model: Any) -> Any:
+    def _load(self, network: str, build: Callable[[], Any]) -> Any:
+        """Build a network and fill in its weights, after seeing that it is no larger than they are."""
+        import torch
+
+        weights = self.weights(network)
+        with torch.device("meta"):  # sizes without memory
+            wanted = {name: tensor.shape for name, tensor in build().state_dict().items()}
+        given = {name: tensor.shape for name, tensor in weights.items()}
+        if wanted != given:
+            odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+            raise ModelPackageError(
+                f"The weights of the {network} in {self.path} do not fit its architecture ({odd[0]} and "
+                f"{len(odd) - 1} more)",
+                "Use a package made by this version",
+            )
+        model = build()
         try:
-            model.load_state_dict(self.weights(network))
+            model.load_state_dict(weights)
         except RuntimeError as error:
             raise ModelPackageError(
                 f"The weights of the {network} in {self.path} do not fit its architecture "
@@ -132,38 +150,18 @@ def open_package(path: str | Path = "") -> ModelPackage:
     read = _reader(path)
     data = read(MANIFEST, MAX_MANIFEST_BYTES)
     try:
-        manifest = json.loads(data)
+        manifest = read_manifest(data)
         if manifest["format"] != FORMAT:
             raise ModelPackageError(
                 f"Model package {path} has format {manifest['format']!r}, this version reads {FORMAT}",
                 "Update the plugin or choose another package",
             )
-        _check_manifest(manifest)
+        check_manifest(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelPackageError(
             f"{MANIFEST} of model package {path} is damaged ({error!r})", "Get the package again from where it came"
         ) from error
     return ModelPackage(path, manifest, hashlib.sha256(data).hexdigest(), read)
-
-
-def _check_manifest(manifest: dict[str, Any]) -> None:
-    """Raise ValueError, KeyError or TypeError for a manifest that cannot be relied upon."""
-    if not isinstance(manifest["name"], str):
-        raise TypeError("name")
-    if not 0.01 <= float(manifest["pixel_m"]) <= 10:
-        raise ValueError("pixel_m")
-    if manifest["bands"] != 3:
-        raise ValueError("bands")
-    for network in NETWORKS:
-        entry = manifest.get(network)
-        if entry is None:
-            continue
-        if not isinstance(entry["architecture"], str) or not isinstance(entry["parameters"], dict):
-            raise TypeError(network)
-        if len(entry["sha256"]) != 64:
-            raise ValueError(f"sha256 of {network}")
-        if Path(entry["file"]).name != entry["file"] or not entry["file"].endswith(".safetensors"):
-            raise ValueError(f"file of {network}")
 
 
 def _reader(path: Path) -> Callable[[str, int], bytes]:
@@ -179,21 +177,44 @@ def _reader(path: Path) -> Callable[[str, int], bytes]:
         try:
             if path.is_dir():
                 file = path / name
-                if file.stat().st_size > limit:
-                    raise refuse(f"claims {name} larger than {limit} bytes")
-                return file.read_bytes()
+                if not file.resolve().is_relative_to(path.resolve()):
+                    raise refuse(f"has {name} outside its folder")
+                return _read_file(file, limit)
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise refuse("is no file")
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo(name).file_size > limit:
-                    raise refuse(f"claims {name} larger than {limit} bytes")
-                return archive.read(name)
+                    raise _TooLarge(name)
+                return archive.read(name)  # no more than what is claimed
+        except _TooLarge as error:
+            raise refuse(f"claims {name} larger than {limit} bytes") from error
         except FileNotFoundError as error:
             raise refuse(f"holds no {name}" if path.is_dir() else "does not exist") from error
         except KeyError as error:
             raise refuse(f"holds no {name}") from error
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except _BROKEN as error:
             raise refuse("is no readable model package", error) from error
 
     return read
+
+
+def _read_file(file: Path, limit: int) -> bytes:
+    """All of a plain file. Raises `_TooLarge`, OSError."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{file.name} is no file")
+    if status.st_size > limit:
+        raise _TooLarge(file.name)
+    return file.read_bytes()
+
+
+class _TooLarge(Exception):
+    """A file of a package is larger than any such file may be."""
+
+
+_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+           ValueError)  # fmt: skip
+"""What zipfile raises for damaged archives."""
 
 
 def write_package(
