@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 from rasterio.features import rasterize
 
-from .chips.annotations import Annotations, Drawing, clean_annotations
+from .chips.annotations import NONE, Annotations, Drawing, clean_annotations
 from .chips.blocks import Block, choose_block_m, choose_validation, lay_blocks, windows
 from .chips.folder import ChipWriter
 from .contracts import Box, Grid
@@ -33,6 +33,7 @@ SPLITS = ("train", "val")
 LEAST_VALID = 0.05  # share of a chip that must show something known
 LISTED = 1000  # feature numbers named in the report for each reason
 SUSPICIOUS_SHARE = 0.5
+NEGATIVE_MARGIN_M = 1.0  # around what is marked as no building the ground is known, too
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Place:
         source, grid: opened raster and its working grid.
         drawing: outlines in pixels of the grid.
         polygons: int64[N], which of the annotations they are.
+        marks: int64[M], which of the negatives lie on it.
     """
 
     name: str
@@ -51,11 +53,12 @@ class Place:
     grid: Grid
     drawing: Drawing
     polygons: np.ndarray
+    marks: np.ndarray
 
 
 @dataclass(frozen=True)
 class Window:
-    """A chip to be written."""
+    """A chip to be written; `inhabited` where a building or a place marked as none may show."""
 
     place: int
     split: str
@@ -90,14 +93,15 @@ def export_chips(config: ExportConfig, reporter: Reporter) -> dict[str, Any]:
     annotations = clean_annotations(layer.geometry.to_numpy())
     if not len(annotations.polygons):
         raise VectorError(f"The annotations {config.annotations} hold no usable polygon", "Draw some buildings first")
-    area = _read_area(config.area) if config.area else None
+    drawn = Layers(
+        annotations, layer.crs.to_wkt(),
+        area=_read_polygons(config.area, "area") if config.area else None,
+        negatives=_read_polygons(config.negatives, "negatives") if config.negatives else None,
+    )  # fmt: skip
     with ExitStack() as stack:
-        places = [
-            _open_place(path, index, config, annotations, layer.crs.to_wkt(), area, stack)
-            for index, path in enumerate(config.rasters)
-        ]
-        _account_for_places(places, annotations, with_area=area is not None)
-        if area is None:
+        places = [_open_place(path, index, config, drawn, stack) for index, path in enumerate(config.rasters)]
+        _account_for_places(places, annotations, with_area=bool(config.area))
+        if not config.area:
             _warn_of_gaps(places, reporter)
         blocks, validation = _split(places, config)
         if config.val_share and not validation:
@@ -108,7 +112,8 @@ def export_chips(config: ExportConfig, reporter: Reporter) -> dict[str, Any]:
         shutil.rmtree(part, ignore_errors=True)
         try:
             facts = _write(part, chosen, places, hidden, annotations, config, reporter)
-            facts = _describe(facts, config, places, blocks, validation, annotations)
+            given = len(drawn.negatives[0]) if drawn.negatives else 0
+            facts = _describe(facts, config, places, blocks, validation, annotations, given)
             (part / REPORT).write_text(json.dumps(facts, indent=1), encoding="utf-8")
             if target.exists():
                 shutil.rmtree(target)
@@ -121,6 +126,8 @@ def export_chips(config: ExportConfig, reporter: Reporter) -> dict[str, Any]:
             shutil.rmtree(part, ignore_errors=True)
     for reason, count in facts["skipped"].items():
         reporter.log(f"{count} annotations skipped: {reason}")
+    if unused := given - facts["negatives_used"]:
+        reporter.warn(f"{unused} places marked as no building lie on no raster, are too small, or are outlined, too")
     return {
         "folder": str(target), "report": str(target / REPORT), "used": facts["used"], "skipped": facts["skipped"],
         **{name: {split: facts["splits"][split][name] for split in SPLITS} for name in ("chips", "buildings")},
@@ -135,36 +142,50 @@ def _refuse_foreign(target: Path) -> None:
         raise OutputError(f"The folder {target} is not empty", "Choose an empty one")
 
 
-def _read_area(path: str) -> tuple[shapely.Geometry, str]:
-    """The annotated area and the WKT of its CRS."""
+def _read_polygons(path: str, what: str) -> tuple[np.ndarray, str]:
+    """object[N] of the polygons of a layer and the WKT of its CRS."""
     layer = read_layer(path)
     cleaned = clean_annotations(layer.geometry.to_numpy())
     if not len(cleaned.polygons):
-        raise VectorError(f"The area {path} holds no usable polygon", "Draw it, or leave it empty")
-    return shapely.union_all(cleaned.polygons), layer.crs.to_wkt()
+        raise VectorError(f"The {what} {path} hold no usable polygon", "Draw one, or leave it empty")
+    return cleaned.polygons, layer.crs.to_wkt()
 
 
-def _open_place(
-    path: str, index: int, config: ExportConfig, annotations: Annotations, crs_wkt: str,
-    area: tuple[shapely.Geometry, str] | None, stack: ExitStack,
-) -> Place:  # fmt: skip
+@dataclass(frozen=True)
+class Layers:
+    """What a person drew: cleaned annotations with the WKT of their CRS, and polygons with theirs."""
+
+    annotations: Annotations
+    crs_wkt: str
+    area: tuple[np.ndarray, str] | None
+    negatives: tuple[np.ndarray, str] | None
+
+
+def _open_place(path: str, index: int, config: ExportConfig, layers: Layers, stack: ExitStack) -> Place:
     source = stack.enter_context(RasterSource.open(path, pixel_m=config.pixel_m))
     if source.native.pixel_m > config.pixel_m:  # never magnify: there is nothing to be seen
         source = stack.enter_context(RasterSource.open(path, pixel_m=source.native.pixel_m))
     grid = source.grid
-    frame = shapely.box(0, 0, grid.width, grid.height)
-    reach = _footprint(grid, crs_wkt)
-    near = np.flatnonzero(shapely.intersects(annotations.polygons, shapely.box(*reach)))
-    outlines = _to_pixels(annotations.polygons[near], crs_wkt, grid)
-    on = shapely.area(shapely.intersection(shapely.make_valid(outlines), frame)) > 0
+    outlines, polygons = _lay(layers.annotations.polygons, layers.crs_wkt, grid)
     known = None
-    if area is not None:
-        clipped = shapely.intersection(area[0], shapely.box(*_footprint(grid, area[1])))
-        known = shapely.make_valid(_to_pixels(np.array([clipped], object), area[1], grid)[0])
-        known = shapely.intersection(known, frame)
+    if layers.area is not None:
+        polygons_of_area, wkt = layers.area
+        frame = shapely.box(*_footprint(grid, wkt))
+        inside, _ = _lay(shapely.intersection(polygons_of_area, frame), wkt, grid)
+        known = shapely.intersection(shapely.union_all(inside), shapely.box(0, 0, grid.width, grid.height))
+    negatives, marks = _lay(*layers.negatives, grid) if layers.negatives else (NONE, np.zeros(0, np.int64))
     stem = re.sub(r"[^\w.-]+", "-", Path(path).stem) or "raster"
     name = f"{stem}-{index}" if sum(Path(p).stem == Path(path).stem for p in config.rasters) > 1 else stem
-    return Place(name, source, grid, Drawing(shapely.make_valid(outlines[on]), known), near[on])
+    drawing = Drawing(outlines, known, negatives, margin_px=NEGATIVE_MARGIN_M / grid.pixel_m)
+    return Place(name, source, grid, drawing, polygons, marks)
+
+
+def _lay(polygons: np.ndarray, crs_wkt: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Those of some polygons that lie on a grid, in its pixels, and int64[K] which they are."""
+    near = np.flatnonzero(shapely.intersects(polygons, shapely.box(*_footprint(grid, crs_wkt))))
+    shapes = shapely.make_valid(_to_pixels(polygons[near], crs_wkt, grid))
+    on = shapely.area(shapely.intersection(shapes, shapely.box(0, 0, grid.width, grid.height))) > 0
+    return shapes[on], near[on]
 
 
 def _footprint(grid: Grid, crs_wkt: str) -> tuple[float, float, float, float]:
@@ -256,10 +277,10 @@ def _choose_windows(places: Sequence[Place], validation: Sequence[Block], config
                 x0, y0, x1, y1 = block.box
                 pieces = windows(x1 - x0, y1 - y0, side_px=2 * config.chip_px, overlap_px=0)
                 boxes += [("val", (x0 + a, y0 + b, x0 + c, y0 + d)) for a, b, c, d in pieces]
-        known = place.drawing.known
         for split, box in boxes:
-            if known is None or shapely.intersects(known, shapely.box(*box)):
+            if place.drawing.is_wanted(box):
                 inhabited = bool(place.drawing.inside[place.drawing.near(box)].any())
+                inhabited |= len(place.drawing.marks_near(box)) > 0
                 candidates.append(Window(index, split, box, inhabited))
     chosen = []
     for split in SPLITS:
@@ -278,6 +299,7 @@ def _write(
     """Write the chips; returns counts by split and the annotations shown, and notes those never shown."""
     shown: dict[str, set[int]] = {split: set() for split in SPLITS}
     counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    marked: set[int] = set()
     trees = [shapely.STRtree(shapes) for shapes in hidden]
     with ChipWriter(folder, info={"settings": {**config.to_dict(), "output_folder": ""}}) as writer:
         for number, window in enumerate(chosen):
@@ -290,13 +312,16 @@ def _write(
                 pixels[:, covered] = 0
                 valid &= ~covered
             labels, drawn = place.drawing.draw(window.box, valid)
-            if (labels >= 0).mean() < LEAST_VALID or (window.inhabited and not len(drawn) and window.split == "train"):
+            negatives, marks = place.drawing.draw_negatives(window.box, labels)
+            shows_nothing = window.inhabited and not len(drawn) and not negatives and window.split == "train"
+            if not negatives and ((labels >= 0).mean() < LEAST_VALID or shows_nothing):
                 counts[window.split]["left_out"] += 1
                 continue
             writer.add(
                 f"{place.name}-{window.split}-{number:05d}", np.ascontiguousarray(pixels.transpose(1, 2, 0)), labels,
-                split=window.split, source=place.name, pixel_m=place.grid.pixel_m,
+                split=window.split, source=place.name, pixel_m=place.grid.pixel_m, negatives=negatives,
             )  # fmt: skip
+            marked |= set(place.marks[marks].tolist())
             counts[window.split].update(chips=1, empty=int(not len(drawn)), outlines=len(drawn))
             shown[window.split] |= set(place.polygons[drawn].tolist())
     everything = shown["train"] | shown["val"]
@@ -308,6 +333,7 @@ def _write(
     return {
         "splits": {s: {**{n: counts[s][n] for n in names}, "buildings": len(shown[s])} for s in SPLITS},
         "used": len(everything),
+        "negatives_used": len(marked),
     }
 
 
@@ -322,12 +348,13 @@ def _cover(shapes: np.ndarray, box: Box) -> np.ndarray:
 
 def _describe(
     facts: dict[str, Any], config: ExportConfig, places: Sequence[Place], blocks: Sequence[Block],
-    validation: Sequence[Block], annotations: Annotations,
+    validation: Sequence[Block], annotations: Annotations, given: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """The report."""
+    """The report; `given` places are marked as no building."""
     return {
         **facts,
         "annotations": dict(annotations.counts),
+        "negatives": {"given": given, "used": facts["negatives_used"]},
         "skipped": {reason: len(features) for reason, features in annotations.skipped.items()},
         "skipped_features": {reason: features[:LISTED] for reason, features in annotations.skipped.items()},
         "blocks": {

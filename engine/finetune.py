@@ -16,7 +16,7 @@ from .config import TrainDetectorConfig
 from .errors import InvalidParameter, JobFolderError, OutputError, TrainingError
 from .export import export_chips
 from .finetune_config import ExportConfig, FinetuneConfig
-from .finetune_report import Measurement, draw_chips, write_report
+from .finetune_report import Measurement, draw_chips, threshold_curves, write_report
 from .progress import Reporter
 from .scene_chips import SOURCE as GENERATED
 from .scene_chips import write_scene_chips
@@ -273,6 +273,7 @@ def _finish(
         "before": before.figures, "after": after.figures, "score_exponent": package.manifest["score_exponent"],
         "steps": tuner.step, "best_step": best["step"], "seconds": round(tuner.seconds, 1),
         "stopped_early": not tuner.is_patient, "buildings": data.buildings, "history": tuner.history,
+        "pixel_m": packer.pixel_m, "thresholds": {"before": threshold_curves(before), "after": threshold_curves(after)},
         "export": data.export, "settings": config.to_dict(),
     }  # fmt: skip
     if config.figures:

@@ -13,10 +13,12 @@ import numpy as np
 
 from .evaluation.charts import Series, line_chart
 
-FIGURES = {
-    "AP": "AP (IoU 0.50 to 0.95)", "AP50": "AP50", "AP75": "AP75", "precision": "Precision", "recall": "Recall",
-    "F1": "F1",
+PRECISIONS = {
+    "AP": "AP (IoU 0.50 to 0.95)", "AP50": "AP50", "AP75": "AP75", "APS": "AP, small", "APM": "AP, medium",
+    "APL": "AP, large",
 }  # fmt: skip
+DECISIONS = {"precision": "Precision", "recall": "Recall", "F1": "F1"}
+SIZES = {"S": "small", "M": "medium", "L": "large"}
 STYLE = """body{font:15px/1.5 "Segoe UI","Helvetica Neue","DejaVu Sans",Arial,sans-serif;color:#1f2937;max-width:1000px;
 margin:0 auto;padding:28px 24px 60px}h1{font-size:26px;margin:0}h2{font-size:19px;margin:36px 0 8px;
 border-bottom:2px solid #e5e7eb}p{max-width:76ch}.quiet{color:#6b7280;font-size:13px}
@@ -27,6 +29,7 @@ td+td,th+th{text-align:right;font-variant-numeric:tabular-nums}
 figcaption{font-size:13px;color:#4b5563}svg,img{max-width:100%;height:auto;display:block}
 svg text{font:11.5px sans-serif;fill:#374151}svg .grid{stroke:#e5e7eb}
 @media(max-width:700px){.side{grid-template-columns:1fr}}@media print{figure,tr{break-inside:avoid}}"""
+NONE = "<td>\u2013</td>"
 FEW = 30  # buildings below which figures say little
 PICTURE_PX = 480
 
@@ -61,12 +64,7 @@ def write_report(
         losses: entries of the loss curve.
         pictures: captions and data addresses, see `draw_chips`.
     """
-    truths = before.figures["truths"]
-    rows = "".join(
-        f"<tr><td>{name}</td><td>{before.figures[key]:.3f}</td><td>{after.figures[key]:.3f}</td>"
-        f"<td>{after.figures[key] - before.figures[key]:+.3f}</td></tr>"
-        for key, name in FIGURES.items()
-    )
+    truths = int(before.figures["truths"])
     notes = []
     if not facts["gained"]:
         notes.append("Nothing the training did was better on the validation chips: the weights are the old ones.")
@@ -81,14 +79,17 @@ def write_report(
         f"{facts['steps']} steps in {facts['seconds'] / 60:.1f} minutes; the weights are those of step "
         f"{facts['best_step']}.</p>",
         *(f"<p class='note'>{note}</p>" for note in notes),
-        "<h2>Before and after</h2>"
-        f"<table><tr><th>Masks, {truths} buildings</th><th>before</th><th>after</th><th>change</th></tr>{rows}</table>"
-        "<p class='quiet'>Precision, recall and F1 at IoU 0.5 and the usual lowest score of 0.5. For that, the scores "
+        "<h2>Before and after</h2>",
+        _precisions(before, after),
+        "<p class='quiet'>As pycocotools, without its cap on detections. Small: up to 32 x 32 pixels of "
+        f"{facts['pixel_m']:g} m, medium: up to 96 x 96, large: above.</p>",
+        _decisions(before, after),
+        "<p class='quiet'>Masks at IoU 0.5 and the usual lowest score of 0.5. For that, the scores "
         f"of the new model are raised to {after.exponent:.3f} (before: {before.exponent:.3f}). Weights and scores were "
         "chosen on these same chips, so the gain elsewhere in the town is likely to be a little smaller.</p>",
         "<h2>How it went</h2><div class='side'>",
         _history(facts["history"]),
-        _losses(losses),
+        *_losses(losses),
         "</div><h2>Which lowest score</h2><div class='side'>",
         _threshold("Before", before),
         _threshold("After", after),
@@ -109,6 +110,39 @@ def write_report(
     )
 
 
+def _precisions(before: Measurement, after: Measurement) -> str:
+    """Average precisions of masks and boxes."""
+    moments = ("before", "after", "change")
+    head = "".join(f"<th>{kind}, {moment}</th>" for kind in ("masks", "boxes") for moment in moments)
+    rows = "".join(
+        f"<tr><td>{name}</td>{_compare(before, after, key)}{_compare(before, after, f'box_{key}')}</tr>"
+        for key, name in PRECISIONS.items()
+    )
+    return f"<table><tr><th>{int(before.figures['truths'])} buildings</th>{head}</tr>{rows}</table>"
+
+
+def _decisions(before: Measurement, after: Measurement) -> str:
+    """Precision, recall and F1 of all buildings and of each size."""
+    parts = []
+    for letter, size in {"": "all", **SIZES}.items():
+        truths = int(before.figures[f"truths{letter}"])
+        rows = "".join(
+            f"<tr><td>{name}, {size}</td><td>{truths}</td>{_compare(before, after, key + letter)}</tr>"
+            for key, name in DECISIONS.items()
+        )
+        parts.append(rows if truths else f"<tr><td>{size}</td><td>0</td>{NONE * 3}</tr>")
+    head = "<tr><th>At the usual score</th><th>buildings</th><th>before</th><th>after</th><th>change</th></tr>"
+    return f"<table>{head}{''.join(parts)}</table>"
+
+
+def _compare(before: Measurement, after: Measurement, key: str) -> str:
+    """Three cells; dashes where there is no building of a size."""
+    old, new = before.figures[key], after.figures[key]
+    if old < 0:
+        return NONE * 3
+    return f"<td>{old:.3f}</td><td>{new:.3f}</td><td>{new - old:+.3f}</td>"
+
+
 def _history(history: Sequence[dict[str, Any]]) -> str:
     steps = np.array([entry["step"] for entry in history], float)
     series = [
@@ -119,35 +153,46 @@ def _history(history: Sequence[dict[str, Any]]) -> str:
     return f"<figure>{chart}<figcaption>Figures of the averaged weights on the validation chips</figcaption></figure>"
 
 
-def _losses(losses: Sequence[dict[str, float]]) -> str:
+def _losses(losses: Sequence[dict[str, float]]) -> list[str]:
     if len(losses) < 2:
-        return ""
+        return []
     steps = np.array([entry["step"] for entry in losses], float)
     names = sorted({n for entry in losses for n in entry if n.startswith("loss_")})
     values = {n: np.array([entry.get(n, np.nan) for entry in losses]) for n in names}
     total = np.sum([np.nan_to_num(v) for v in values.values()], axis=0)
-    high = 1.05 * float(total.max()) or 1.0
-    chart = line_chart([Series("all", steps, total)], x_label="step", y_label="loss", x_range=(0.0, steps[-1]),
-                       y_range=(0.0, high))  # fmt: skip
-    parts = ", ".join(f"{n.removeprefix('loss_').replace('_', ' ')} {v[-1]:.3f}" for n, v in values.items())
-    return f"<figure>{chart}<figcaption>Training loss; at the end: {escape(parts)}</figcaption></figure>"
+    lines = [Series(n.removeprefix("loss_").replace("_", " "), steps, np.nan_to_num(v)) for n, v in values.items()]
+    figures = []
+    for series, text in (([Series("all", steps, total)], "Training loss"), (lines, "Its parts")):
+        high = 1.05 * max(float(line.y.max()) for line in series) or 1.0
+        chart = line_chart(series, x_label="step", y_label="loss", x_range=(0.0, steps[-1]), y_range=(0.0, high))
+        figures.append(f"<figure>{chart}<figcaption>{text}</figcaption></figure>")
+    return figures
 
 
 def _threshold(title: str, measurement: Measurement) -> str:
     """Precision, recall and F1 over the lowest score, on the scale people see."""
-    order = np.argsort(-np.asarray(measurement.matches.scores), kind="stable")
-    truths = measurement.matches.truths
-    if not len(order) or not truths:
+    curves = threshold_curves(measurement)
+    if not curves:
         return ""
-    scores = np.asarray(measurement.matches.scores)[order] ** measurement.exponent
-    found = np.asarray(measurement.matches.matched)[order, 0].cumsum()
-    counts = np.arange(1, len(order) + 1)
-    lines = {"precision": found / counts, "recall": found / truths, "F1": 2 * found / (counts + truths)}
+    scores = np.array(curves["score"])
+    lines = {name: np.array(values) for name, values in curves.items() if name != "score"}
     best = int(lines["F1"].argmax())
     chart = line_chart([Series(n, scores, v) for n, v in lines.items()], x_label="lowest score", y_label="share",
                        mark=(float(scores[best]), float(lines["F1"][best])))  # fmt: skip
-    text = f"{title}: the best F1, {lines['F1'][best]:.3f}, lies at {scores[best]:.2f}"
+    text = f"{title}: recommended is {scores[best]:.2f}, with the best F1 of {lines['F1'][best]:.3f}"
     return f"<figure>{chart}<figcaption>{text}</figcaption></figure>"
+
+
+def threshold_curves(measurement: Measurement) -> dict[str, list[float]]:
+    """``precision``, ``recall`` and ``F1`` of the masks at IoU 0.5 by falling lowest ``score``, as people see
+    it; empty when nothing was found."""
+    scores, hits, truths = measurement.matches.ranked()
+    if not len(scores) or not truths:
+        return {}
+    found, counts = hits.cumsum(), np.arange(1, len(hits) + 1)
+    curves = {"score": scores**measurement.exponent, "precision": found / counts, "recall": found / truths,
+              "F1": 2 * found / (counts + truths)}  # fmt: skip
+    return {name: [round(float(v), 4) for v in values] for name, values in curves.items()}
 
 
 def _export(export: dict[str, Any]) -> str:

@@ -82,16 +82,26 @@ def _polygons(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return geometries[kept], owner[kept]
 
 
+NONE = np.zeros(0, object)
+
+
 class Drawing:
     """What is known on one raster, on its working grid.
 
     Args:
         outlines: object[N] of polygons, pixels.
         known: polygon inside which every building is outlined; None for everywhere.
+        negatives: object[M] of polygons that are no building, wherever they lie.
+        margin_px: ground this far around them is known, too.
     """
 
-    def __init__(self, outlines: np.ndarray, known: shapely.Geometry | None) -> None:
-        self.known, self.outlines = known, outlines
+    def __init__(
+        self, outlines: np.ndarray, known: shapely.Geometry | None, negatives: np.ndarray = NONE, *,
+        margin_px: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.known, self.outlines, self.negatives = known, outlines, negatives
+        self._ground = shapely.buffer(negatives, margin_px)
+        self._marks = shapely.STRtree(self._ground)
         self.areas = shapely.area(outlines)
         self.inside = np.ones(len(outlines), bool)
         if known is not None:
@@ -102,6 +112,26 @@ class Drawing:
     def near(self, box: Box) -> np.ndarray:
         """int64[K] indices of the outlines that touch a window."""
         return self._tree.query(shapely.box(*box), predicate="intersects")
+
+    def is_wanted(self, box: Box) -> bool:
+        """Whether anything is known in a window."""
+        window = shapely.box(*box)
+        return self.known is None or bool(shapely.intersects(self.known, window)) or len(self.marks_near(box)) > 0
+
+    def marks_near(self, box: Box) -> np.ndarray:
+        """int64[K] indices of the places marked as no building that touch a window."""
+        return self._marks.query(shapely.box(*box), predicate="intersects")
+
+    def draw_negatives(self, box: Box, labels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Masks bool[H, W] of what is marked as no building in a window, where it is ground in `labels`, and
+        int64[K] which they are."""
+        masks, shown = [], []
+        for index in self.marks_near(box):
+            mask = (_fill(self.negatives[index], box, labels.shape) > 0) & (labels == 0)
+            if mask.sum() >= max(VISIBLE_SHARE * shapely.area(self.negatives[index]), SMALLEST_PX):
+                masks.append(mask)
+                shown.append(int(index))
+        return masks, np.asarray(shown, np.int64)
 
     def draw(self, box: Box, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels of a window.
@@ -119,6 +149,8 @@ class Drawing:
         labels = np.zeros(shape, np.int32)
         if self.known is not None:
             labels[_fill(shapely.intersection(self.known, shapely.box(*box)), box, shape) == 0] = -1
+            for index in self.marks_near(box):
+                labels[_fill(self._ground[index], box, shape) > 0] = 0
         near = self.near(box)
         shown: list[int] = []
         # large first, so that a small building drawn over a large one survives
@@ -134,7 +166,7 @@ class Drawing:
         return _number_anew(labels, shown)
 
 
-def _fill(geometry: shapely.Geometry, box: Box, shape: tuple[int, int]) -> np.ndarray:
+def _fill(geometry: shapely.Geometry, box: Box, shape: tuple[int, ...]) -> np.ndarray:
     """uint8[H, W], 1 where a pixel's centre lies inside."""
     if geometry.is_empty:
         return np.zeros(shape, np.uint8)

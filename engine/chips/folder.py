@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from ..errors import OutputError
 
 JPEG_QUALITY = 93
+BUILDING, NEGATIVE = 1, 2  # categories; what is marked as no building is ground that is looked at more often
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class ChipWriter:
             "info": info or {},
             "images": [],
             "annotations": [],
-            "categories": [{"id": 1, "name": "building"}],
+            "categories": [{"id": BUILDING, "name": "building"}, {"id": NEGATIVE, "name": "no building"}],
         }
         try:
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
@@ -58,8 +60,9 @@ class ChipWriter:
             self.close()
 
     def add(
-        self, name: str, image: np.ndarray, labels: np.ndarray, *, split: str, source: str, pixel_m: float
-    ) -> None:
+        self, name: str, image: np.ndarray, labels: np.ndarray, *, split: str, source: str, pixel_m: float,
+        negatives: Sequence[np.ndarray] = (),
+    ) -> None:  # fmt: skip
         """Write one chip.
 
         Args:
@@ -69,6 +72,7 @@ class ChipWriter:
             split: train, val or test.
             source: where it comes from; training weights and reports go by it.
             pixel_m: ground size of a pixel, metres.
+            negatives: bool[H, W] each, places that a person says are no building; ground in `labels`.
         """
         file = f"images/{name}.jpg"
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
@@ -83,19 +87,24 @@ class ChipWriter:
             }
         )  # fmt: skip
         for value in np.unique(labels[labels != 0]):
-            mask = labels == value
-            rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            self._coco["annotations"].append(
-                {
-                    "id": len(self._coco["annotations"]) + 1,
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "iscrowd": int(value < 0),
-                    "area": int(mask.sum()),
-                    "bbox": [int(cols[0]), int(rows[0]), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1],
-                    "segmentation": encode_rle(mask),
-                }
-            )
+            self._annotate(image_id, labels == value, BUILDING, crowd=bool(value < 0))
+        for mask in negatives:
+            self._annotate(image_id, mask, NEGATIVE, crowd=False)
+
+    def _annotate(self, image_id: int, mask: np.ndarray, category: int, *, crowd: bool) -> None:
+        """Add bool[H, W] as an annotation."""
+        rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        self._coco["annotations"].append(
+            {
+                "id": len(self._coco["annotations"]) + 1,
+                "image_id": image_id,
+                "category_id": category,
+                "iscrowd": int(crowd),
+                "area": int(mask.sum()),
+                "bbox": [int(cols[0]), int(rows[0]), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1],
+                "segmentation": encode_rle(mask),
+            }
+        )
 
     def close(self) -> None:
         """Write the COCO file, atomically."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import TrainingError
 
 UNKNOWN = -1
+NEGATIVE = 2  # category of what a person marked as no building
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Chip:
         pixel_m: ground size of a pixel, metres.
         image: uint8[H, W, 3] RGB.
         labels: int32[H, W]; 0 background, 1..n buildings, -1 unknown (no loss there).
+        negatives: (x, y) in pixels, middles of what a person marked as no building.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Chip:
     pixel_m: float
     image: np.ndarray
     labels: np.ndarray
+    negatives: tuple[tuple[float, float], ...] = ()
 
     @property
     def buildings(self) -> int:
@@ -89,14 +92,19 @@ def _load_chip(folder: Path, entry: dict[str, Any], annotations: list[dict[str, 
     try:
         # crowd areas first, so that a building drawn inside one stays a building
         building = 0
+        negatives = []
         for annotation in sorted(annotations, key=lambda a: -a["iscrowd"]):
+            if annotation.get("category_id") == NEGATIVE:
+                x, y, width, height = annotation["bbox"]
+                negatives.append((x + width / 2, y + height / 2))
+                continue
             mask = decode_rle(annotation["segmentation"])
             if annotation["iscrowd"]:
                 labels[mask] = UNKNOWN
             else:
                 building += 1
                 labels[mask] = building
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise TrainingError(
             f"The outlines of chip {file} are damaged ({error})", "Export the training data again"
         ) from error
@@ -107,4 +115,5 @@ def _load_chip(folder: Path, entry: dict[str, Any], annotations: list[dict[str, 
         pixel_m=float(entry["pixel_m"]),
         image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
         labels=labels,
+        negatives=tuple(negatives),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from .chips import UNKNOWN, Chip
 
 BUILDING_SHARE = 0.75  # of the crops are centred near a building; the rest anywhere
+NEGATIVE_SHARE = 0.6  # of that rest, where a source has places marked as no building, near one of them
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,46 @@ class CropSampler:
             s: np.asarray([c.labels.size * c.pixel_m**2 for c in group]) for s, group in self._chips.items()
         }
         self._centres = {id(c): _centres(c.labels) for c in chips}
+        self._negatives = {
+            s: [(chip, np.asarray(place)) for chip in group for place in chip.negatives]
+            for s, group in self._chips.items()
+        }
         self._halves = {id(c): cv2.resize(c.image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for c in chips}
 
     def draw(self, rng: np.random.Generator) -> Crop:
         """One crop; the generator alone decides which."""
         source = self.sources[rng.choice(len(self.sources), p=self._share)]
-        group = self._chips[source]
         near_building = rng.random() < BUILDING_SHARE
-        weights = self._areas[source]
-        if near_building:
-            counts = np.asarray([len(self._centres[id(c)]) for c in group], float)
-            weights = counts if counts.sum() else weights
-        chip = group[rng.choice(len(group), p=weights / weights.sum())]
-        centres = self._centres[id(chip)]
+        marked = self._negatives[source]
+        if marked and not near_building and rng.random() < NEGATIVE_SHARE:
+            chip, centre = marked[rng.integers(len(marked))]
+            spread = 0.35
+        else:
+            chip, centre, spread = self._choose(source, rng, near_building=near_building)
         factor = float(np.exp(rng.uniform(*np.log(self.scale_range)))) * self.pixel_m / chip.pixel_m
         reach = self.size_px * factor
         height, width = chip.labels.shape
-        if near_building and len(centres):
-            centre = centres[rng.integers(len(centres))] + rng.uniform(-0.35, 0.35, 2) * reach
-        else:
-            centre = rng.uniform(0, 1, 2) * (width, height)
+        centre = centre + rng.uniform(-spread, spread, 2) * reach
         # keep most of the crop inside the chip: what lies outside teaches nothing
         margin = np.minimum(0.48 * reach, (width / 2, height / 2))
         centre = np.clip(centre, margin, (width, height) - margin)
         angle = rng.integers(4) * np.pi / 2 + (rng.uniform(-np.pi / 4, np.pi / 4) if rng.random() < 0.5 else 0.0)
         return self._resample(chip, centre, factor, angle, mirrored=rng.random() < 0.5)
+
+    def _choose(
+        self, source: str, rng: np.random.Generator, *, near_building: bool
+    ) -> tuple[Chip, np.ndarray, float]:
+        """A chip, a place in it, and how far from there a crop may lie, as a share of its side."""
+        group, weights = self._chips[source], self._areas[source]
+        if near_building:
+            counts = np.asarray([len(self._centres[id(c)]) for c in group], float)
+            weights = counts if counts.sum() else weights
+        chip = group[rng.choice(len(group), p=weights / weights.sum())]
+        centres = self._centres[id(chip)]
+        if near_building and len(centres):
+            return chip, centres[rng.integers(len(centres))], 0.35
+        height, width = chip.labels.shape
+        return chip, rng.uniform(0, 1, 2) * (width, height), 0.0
 
     def _resample(self, chip: Chip, centre: np.ndarray, factor: float, angle: float, *, mirrored: bool) -> Crop:
         """Crop pixel (x, y) shows the chip at ``centre + factor R (x + 0.5 - S/2, y + 0.5 - S/2)``."""

@@ -135,6 +135,31 @@ def test_outside_the_area_nothing_is_known(tmp_path):
     assert report["skipped"] == {"outside the annotated area": 4 * 8}
 
 
+def test_what_is_marked_as_no_building_is_known_ground_wherever_it_lies(tmp_path):
+    """Two yards: one in the annotated area, one far outside, where nothing else is known."""
+    area = shapely.box(LEFT, TOP - 40, LEFT + 40, TOP)
+    yards = [house(22, 22, 6), house(115, 115, 10), house(900, 900), house(6, 6)]
+    negatives = write_layer(tmp_path / "yards.gpkg", yards, "EPSG:4326")
+    listener = Listener()
+    _, report, chips = export(
+        tmp_path, area=area, negatives=negatives, val_share=0.0, chip_px=640, overlap_px=0, reporter=listener
+    )
+    (chip,) = chips
+    assert report["negatives"] == {"given": 4, "used": 2}
+    assert sorted(tuple(round(v * PIXEL) for v in place) for place in chip.negatives) == [(25, 25), (120, 120)]
+    assert (chip.labels[int(116 / PIXEL) : int(124 / PIXEL), int(116 / PIXEL) : int(124 / PIXEL)] == 0).all()
+    assert chip.labels[int(128 / PIXEL), int(120 / PIXEL)] == -1
+    assert chip.labels[int(10 / PIXEL), int(10 / PIXEL)] > 0  # outlined: the outline counts
+    assert any("2 places marked as no building" in message for _, message in listener.lines)
+
+
+def test_chips_of_marked_places_do_not_count_as_empty_ones(tmp_path):
+    few = [house(6 + 20 * i, 6) for i in range(8)]
+    negatives = write_layer(tmp_path / "yards.gpkg", [house(120, 120)])
+    _, _, chips = export(tmp_path, few, chip_px=128, overlap_px=0, empty_share=0.0, val_share=0.0, negatives=negatives)
+    assert [c.buildings for c in chips if c.negatives] == [0]
+
+
 def test_another_crs_is_reprojected(tmp_path):
     _, _, straight = export(tmp_path, val_share=0.0, chip_px=640)
     (tmp_path / "degrees").mkdir()
@@ -201,6 +226,7 @@ def test_three_polygons_far_apart_leave_one_for_validation(tmp_path):
         ([shapely.Point(LEFT, TOP)], {}, VectorError, "no usable polygon"),
         ([house(9000, 9000)], {}, VectorError, "lies on a raster"),
         (HOUSES, {"area": shapely.box(LEFT + 900, TOP, LEFT + 999, TOP + 99)}, VectorError, "annotated area"),
+        (HOUSES, {"negatives": "missing.gpkg"}, VectorError, "missing.gpkg"),
         (HOUSES, {"rasters": ("missing.tif",)}, RasterError, "missing.tif"),
         (HOUSES, {"chip_px": 40}, EngineError, "chip_px"),
     ],

@@ -12,6 +12,12 @@ def square(labels, value, x, y, size):
     labels[y : y + size, x : x + size] = value
 
 
+def bounds(mask):
+    """COCO box of a mask."""
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(cols[0]), int(rows[0]), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1]
+
+
 def test_all_found_is_one():
     assert average_precision(np.array([True, True]), 2) == pytest.approx(1.0)
 
@@ -51,7 +57,34 @@ def test_no_truth_and_no_prediction():
     assert collector.figures()["AP"] == 0.0
 
 
-def test_equals_pycocotools():
+def test_sizes_by_hand():
+    """A small and a medium building, both found; a false alarm of medium size."""
+    labels = np.zeros((120, 120), np.int32)
+    square(labels, 1, 5, 5, 20)
+    square(labels, 2, 40, 40, 40)
+    collector = MatchCollector()
+    boxes = [(5, 5, 25, 25), (40, 40, 80, 80), (80, 0, 120, 38)]
+    collector.add(boxes, [np.ones((y1 - y0, x1 - x0), bool) for x0, y0, x1, y1 in boxes], [0.7, 0.6, 0.8], labels)
+    figures = collector.figures(0.5)
+    assert (figures["APS"], figures["APL"]) == (pytest.approx(1.0), -1.0)
+    assert figures["APM"] == pytest.approx(0.5) and figures["box_APM"] == pytest.approx(0.5)
+    assert (figures["precisionS"], figures["recallS"], figures["precisionM"]) == (1.0, 1.0, 0.5)
+    assert (figures["truthsS"], figures["truthsM"], figures["truthsL"]) == (1, 1, 0)
+
+
+def test_boxes_are_judged_by_themselves():
+    """An L-shape found as its box: the box is right, the mask is not."""
+    labels = np.zeros((60, 60), np.int32)
+    square(labels, 1, 10, 10, 40)
+    labels[10:40, 20:50] = 0
+    collector = MatchCollector()
+    collector.add([(10, 10, 50, 50)], [np.ones((40, 40), bool)], [0.9], labels)
+    figures = collector.figures()
+    assert figures["box_AP"] == pytest.approx(1.0) and figures["AP50"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_equals_pycocotools(kind):
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is a development requirement")
     from pycocotools import mask as masks
     from pycocotools.cocoeval import COCOeval
@@ -60,15 +93,15 @@ def test_equals_pycocotools():
     collector, truths, found, images = MatchCollector(), [], [], []
     for image in range(6):
         labels = np.zeros((120, 120), np.int32)
-        places = [(x, y) for x in (4, 44, 84) for y in (4, 44, 84)]
+        places = [(x, y) for x in (2, 43, 83) for y in (2, 43, 83)]
         for value, (x, y) in enumerate(places, start=1):
-            square(labels, value, x, y, int(rng.integers(8, 30)))
+            square(labels, value, x, y, int(rng.integers(8, 36)))
         images.append({"id": image + 1, "width": 120, "height": 120})
         boxes, cuts, scores = [], [], []
         for value in range(1, 10):
             full = labels == value
             truths.append({"id": len(truths) + 1, "image_id": image + 1, "category_id": 1, "iscrowd": 0,
-                           "area": int(full.sum()), "bbox": [0, 0, 1, 1],
+                           "area": int(full.sum()), "bbox": bounds(full),
                            "segmentation": masks.frPyObjects(encode_rle(full), 120, 120)})  # fmt: skip
             moved = np.roll(full, rng.integers(-5, 6, 2), (0, 1))
             rows, cols = np.flatnonzero(moved.any(1)), np.flatnonzero(moved.any(0))
@@ -83,11 +116,12 @@ def test_equals_pycocotools():
     reference = coco.COCO()
     reference.dataset = {"images": images, "annotations": truths, "categories": [{"id": 1, "name": "b"}]}
     reference.createIndex()
-    evaluation = COCOeval(reference, reference.loadRes(found), "segm")
+    evaluation = COCOeval(reference, reference.loadRes(found), kind)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     figures = collector.figures()
-    assert figures["AP"] == pytest.approx(evaluation.stats[0], abs=1e-6)
-    assert figures["AP50"] == pytest.approx(evaluation.stats[1], abs=1e-6)
-    assert figures["AP75"] == pytest.approx(evaluation.stats[2], abs=1e-6)
+    prefix = "" if kind == "segm" else "box_"
+    for index, name in enumerate(("AP", "AP50", "AP75", "APS", "APM", "APL")):
+        assert figures[prefix + name] == pytest.approx(evaluation.stats[index], abs=1e-6), name
+    assert 0.1 < figures[prefix + "APS"] < 0.95 and 0.1 < figures[prefix + "APM"] < 0.95

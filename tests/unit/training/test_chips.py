@@ -43,6 +43,16 @@ def test_labels_holes_and_unknown_areas_come_back(tmp_path):
     assert abs(chip.image.astype(int) - scene()[0]).max() < 6  # RGB order kept through JPEG
 
 
+def test_places_marked_as_no_building_come_back_as_ground(tmp_path):
+    image, labels = scene()
+    marked = np.zeros(labels.shape, bool)
+    marked[22:28, 44:52] = True
+    with ChipWriter(tmp_path) as writer:
+        writer.add("a", image, labels, split="train", source="s", pixel_m=0.2, negatives=[marked])
+    (chip,) = load_chips(tmp_path)
+    assert chip.negatives == ((48.0, 25.0),) and (chip.labels == labels).all()
+
+
 def test_splits_are_apart(tmp_path):
     write(tmp_path)
     assert [c.name for c in load_chips(tmp_path, "val")] == ["b"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cadastral_vectorizer.engine.training.augment import augment
+from cadastral_vectorizer.engine.training.augment import augment, coarsen
 from cadastral_vectorizer.engine.training.chips import UNKNOWN, Chip
+from cadastral_vectorizer.engine.training.copy_paste import paste_buildings
 from cadastral_vectorizer.engine.training.crops import Crop, CropSampler
 from cadastral_vectorizer.engine.training.targets import dense_fields, detector_target
 
@@ -57,6 +58,65 @@ def test_the_same_generator_draws_the_same_crop():
 def test_source_weights_decide_the_shares():
     draw = sampler([chip("a"), chip("b")], source_weights={"a": 1.0, "b": 0.0})
     assert draw._share.tolist() == [1.0, 0.0]
+
+
+def test_places_marked_as_no_building_are_seen_more_often():
+    """A corner of a large chip comes into view several times as often once it is marked."""
+    corner = np.zeros((900, 1200), np.int32)
+    corner[60:140, 80:200] = 1
+    image = np.zeros((*corner.shape, 3), np.uint8)
+    image[880:, 1180:] = 255
+
+    def seen(negatives):
+        draw = sampler([Chip("x", "a", "train", 0.2, image, corner, negatives)])
+        return sum(bool((draw.draw(np.random.default_rng(seed)).image > 128).any()) for seed in range(200))
+
+    assert seen(((1190.0, 890.0),)) > 3 * seen(()) + 10
+
+
+def test_a_pasted_building_is_whole_and_stays_off_others():
+    rng = np.random.default_rng(3)
+    ground = np.full((128, 128, 3), 60, np.uint8)
+    labels = np.zeros((128, 128), np.int32)
+    labels[10:50, 10:50] = 1
+    labels[100:, :] = UNKNOWN
+    other = np.zeros((128, 128), np.int32)
+    other[40:60, 30:70] = 4
+    other[0:30, 100:128] = 9  # cut by the border: never pasted
+    bright = np.where(other[..., None] > 0, np.uint8(220), np.uint8(90)).repeat(3, -1)
+    pasted = 0
+    for _ in range(20):
+        crop = paste_buildings(Crop(ground, labels), Crop(bright, other), rng)
+        assert (crop.labels[labels == 1] == 1).all() and (crop.labels[labels == UNKNOWN] == UNKNOWN).all()
+        new = crop.labels > 1
+        assert new.sum() in (0, 20 * 40) and crop.labels.max() <= 2
+        assert (crop.image[14:46, 14:46] == 60).all()  # no shadow on a roof, but for its soft rim
+        if new.any():
+            pasted += 1
+            assert np.median(crop.image[new]) == 220 and (crop.image[~new] <= 60).all()
+    assert pasted > 10
+    assert (ground == 60).all() and labels.max() == 1  # what was given stays as it was
+
+
+def test_pasting_needs_free_land():
+    full = np.ones((64, 64), np.int32)
+    other = np.zeros((64, 64), np.int32)
+    other[20:40, 20:40] = 1
+    image = np.zeros((64, 64, 3), np.uint8)
+    crop = paste_buildings(Crop(image, full), Crop(image, other), np.random.default_rng(0))
+    assert (crop.labels == full).all()
+
+
+def test_coarser_ground_pixels_lose_the_finest_detail_only():
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::2] = 255
+    halves = np.zeros((96, 96, 3), np.uint8)
+    halves[:, 48:] = 255
+    for seed in range(10):
+        assert coarsen(stripes, np.random.default_rng(seed)).std() < 0.75 * stripes.std()
+        after = coarsen(halves, np.random.default_rng(seed))
+        assert after.shape == halves.shape and after.dtype == np.uint8
+        assert after[:, :40].max() < 30 and after[:, 56:].min() > 225
 
 
 def test_targets_by_hand():
