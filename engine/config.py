@@ -18,7 +18,6 @@ REGULARIZATIONS = ("none", "right_angles", "diagonals", "any_angle")
 SMOOTHINGS = ("none", "opening_closing", "gaussian", "active_contour", "spline")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
-LOSS_TERMS = ("bce", "dice", "boundary")
 OPTIMIZERS = ("adamw", "sgd")
 ADVERSARIAL = ("none", "box", "mask", "both", "only")
 STYLES = (
@@ -425,84 +424,6 @@ class TrainDetectorConfig(Config):
             name, _, weight = entry.partition("=")
             if not name or not weight.replace(".", "", 1).isdigit():
                 raise InvalidParameter(f"source_weights entry {entry!r} is not name=number", "Correct it")
-
-
-@dataclass(frozen=True)
-class TrainRefinerConfig(Config):
-    """Chips or mask pairs to a mask refiner.
-
-    Attributes:
-        work_folder: checkpoints, weights, figures and report; a run found there is continued.
-        chips: chip folders; ``train`` chips are learnt from, ``val`` chips select the weights.
-        chip_shares: share of the examples from each chip folder; equal when not given.
-        pairs: folder with ``predicted/`` and ``exact/`` masks of the same names, used instead of chips.
-        pairs_pixel_m: ground pixel of the pairs, for figures in metres; 0 where unknown.
-        predictions: folder of detector masks on the chips; mixed with synthetic damage.
-        predicted_share: share of the examples taken from `predictions`.
-        base: checkpoint (``best.pt``) or model package to start from; empty to start from scratch.
-        variant: ``guided``, ``vinokurov``, or a NeuralSegmentello name such as ``tiny16-128``.
-        steps: optimiser steps.
-        minutes: time budget that ends the run earlier; 0 for none. The learning rate follows both.
-        batch_size: crops of 128 x 128 px; fewer of larger ones.
-        learning_rate: 0 lets the variant choose.
-        lambda_l1: weight of the L1 term of ``vinokurov``.
-        loss_terms: of ``bce``, ``dice`` and ``boundary`` in NeuralSegmentello's weights; empty lets the variant
-            choose. Not for ``vinokurov``.
-        adversarial_weight: of the discriminator's term; negative lets the variant choose.
-        validate_every: steps between validations; `patience` of them without gain end the run, 0 never.
-        validations: how many there are over the budget instead, where that is not 0.
-    """
-
-    work_folder: str
-    chips: tuple[str, ...] = ()
-    chip_shares: tuple[float, ...] = ()
-    pairs: str = ""
-    pairs_pixel_m: float = 0.0
-    predictions: str = ""
-    predicted_share: float = 0.5
-    base: str = ""
-    variant: str = "guided"
-    steps: int = 8000
-    minutes: float = 0.0
-    batch_size: int = 16
-    learning_rate: float = 0.0
-    lambda_l1: float = 100.0
-    loss_terms: tuple[str, ...] = ()
-    adversarial_weight: float = -1.0
-    validate_every: int = 500
-    validations: int = 0
-    patience: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
-    seed: int = 1
-
-    def validate(self) -> None:
-        require_given("work_folder", self.work_folder)
-        if bool(self.chips) == bool(self.pairs):
-            raise InvalidParameter("Chips and mask pairs are alternatives", "Give one of chips and pairs")
-        if self.chip_shares and (len(self.chip_shares) != len(self.chips) or min(self.chip_shares) <= 0):
-            raise InvalidParameter("chip_shares does not fit the chips", "Give one positive number for each folder")
-        if self.predictions and not self.chips:
-            raise InvalidParameter("Predictions are given without chips", "Give the chips they were made on")
-        require_range("predicted_share", self.predicted_share, 0.0, 1.0)
-        require_range("steps", self.steps, 1, 1e7)
-        require_range("minutes", self.minutes, 0.0, 1e5)
-        require_range("batch_size", self.batch_size, 1, 1024)
-        require_range("learning_rate", self.learning_rate, 0.0, 1.0)
-        require_range("lambda_l1", self.lambda_l1, 0.0, 1e6)
-        for term in self.loss_terms:
-            require_choice("loss_terms", term, LOSS_TERMS)
-        if self.loss_terms and self.variant == "vinokurov":
-            raise InvalidParameter("The variant vinokurov has its own loss", "Leave loss_terms empty")
-        require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
-        require_range("validate_every", self.validate_every, 1, 1e7)
-        require_range("validations", self.validations, 0, 1e6)
-        require_range("pairs_pixel_m", self.pairs_pixel_m, 0.0, 100.0)
-        require_range("patience", self.patience, 0, 1e6)
-        require_range("threads", self.threads, 0, 1024)
-        require_choice("device", self.device, DEVICES)
-        require_choice("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from .config import (
     SceneConfig,
     SeveralConfig,
     TrainDetectorConfig,
-    TrainRefinerConfig,
     VectorizeConfig,
 )
 from .finetune_config import ExportConfig, FinetuneConfig
 from .progress import Reporter
-from .refiner_config import FinetuneRefinerConfig
-from .segmenter_config import TrainSegmenterConfig
 from .refine_config import RefineConfig
+from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
+from .segmenter_config import TrainSegmenterConfig
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.package import NETWORKS, ModelPackage, open_package, write_package
 from .calibration import raw_score
-from .config import TrainRefinerConfig
 from .errors import JobFolderError, OutputError, TrainingError
 from .export import export_chips
 from .finetune_config import ExportConfig
 from .folds import train_fold, write_folds
 from .progress import Reporter
-from .refiner_config import FinetuneRefinerConfig
+from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
 
 if TYPE_CHECKING:
     from .training.chips import Chip
