@@ -41,9 +41,9 @@ def check_manifest(manifest: dict[str, Any]) -> None:
             _check_number(manifest, key, low, high, kinds=(int,))
     if manifest.get("overlap_px", 0) * 2 > manifest.get("tile_size_px", 4096):
         raise ValueError("overlap_px")
-    for key, low, high in (("score_threshold", 0.0, 1.0), ("score_exponent", 0.001, 100.0)):
+    for key, least, most in (("score_threshold", 0.0, 1.0), ("score_exponent", 0.001, 100.0)):
         if key in manifest:
-            _check_number(manifest, key, low, high)
+            _check_number(manifest, key, least, most)
     if "pixel_range_m" in manifest:
         low_m, high_m = manifest["pixel_range_m"]
         _check_number({"pixel_range_m": low_m}, "pixel_range_m", 0.0, 100.0)
@@ -73,8 +73,8 @@ def _check_network(network: str, entry: Any) -> None:
 def _check_number(
     values: dict[str, Any], key: str, low: float, high: float, *, kinds: tuple[type, ...] = (int, float)
 ) -> None:
-    value: Any = values[key]
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+    value = values[key]
+    if type(value) not in kinds or not low <= value <= high:
         raise ValueError(key)
 
 
