@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
+from ..walls.fits import around
+
 _MIN_TURN, _MAX_TURN = np.radians(6.0), np.radians(70.0)
 _MIN_CORNERS = 4
 _MIN_SWEEP = np.radians(75.0)
@@ -43,16 +45,26 @@ def round_off(raw: np.ndarray, straight: np.ndarray, *, tolerance_m: float) -> t
 
 
 def _with_chains(polygons: np.ndarray) -> np.ndarray:
-    """Polygons with enough gentle turns in one ring to be worth a closer look."""
+    """Polygons of which a ring is round or turns gently one way at enough corners in a row."""
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    z = xy @ np.array([1, 1j])
-    edge = np.diff(z)
-    turn = np.angle(edge[1:] * edge[:-1].conj())
-    inside = (ring[2:] == ring[:-2]) & (np.abs(turn) > _MIN_TURN) & (np.abs(turn) < _MAX_TURN)
-    # The turn at the closing vertex is not among these, and noise may hide one: two fewer are enough.
-    many = np.bincount(ring[2:][inside], minlength=len(rings)) >= _MIN_CORNERS - 2
-    return np.unique(polygon[many])
+    closing = np.append(ring[1:] != ring[:-1], True)[: len(ring)]
+    points, ring = (xy @ np.array([1, 1j]))[~closing], ring[~closing]
+    before, after = around(ring)
+    edge = points[after] - points
+    turn = np.angle(edge * edge[before].conj())
+    gentle = (np.abs(turn) > _MIN_TURN) & (np.abs(turn) < _MAX_TURN)
+    sense = np.where(gentle, np.sign(turn), 0)
+    chain, following = sense != 0, after
+    for _ in range(_MIN_CORNERS - 1):
+        chain &= sense == sense[following]
+        following = after[following]
+    area = np.abs(np.bincount(ring, (points.conj() * points[after]).imag, len(rings))) / 2
+    length = np.bincount(ring, np.abs(edge), len(rings))
+    round_ = 4 * np.pi * area / np.maximum(length, 1e-9) ** 2 > _MIN_ROUNDNESS
+    round_ &= np.bincount(ring, minlength=len(rings)) > _MIN_CORNERS
+    round_[ring[chain]] = True
+    return np.unique(polygon[round_])
 
 
 def _round_ring(points: np.ndarray, source: shapely.Geometry, tolerance_m: float) -> tuple[np.ndarray, bool]:

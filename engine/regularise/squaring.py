@@ -32,6 +32,7 @@ class Prices:
     free: float
     jog: float = 0.0
     diagonal: float = 0.4
+    bend: float = 0.0
 
 
 MODES = {
@@ -133,7 +134,14 @@ def straighten(
     )
     turns = np.array([0, QUARTER, QUARTER / 2, -QUARTER / 2] if mode == "diagonals" else [0, QUARTER])
     sampled = sample_polygons(raw, tolerance_m=tolerance_m)
-    walls = fit_walls(sampled, frame=frame, turns=np.tile(turns, (len(raw), 1)), penalties=penalties, trust=trust)
+    walls = fit_walls(
+        sampled,
+        frame=frame,
+        turns=np.tile(turns, (len(raw), 1)),
+        penalties=penalties,
+        trust=trust,
+        bend=prices.bend * cube,
+    )
     return assemble(sampled, walls)
 
 

@@ -13,8 +13,28 @@ _PARALLEL_SIN = np.sin(np.radians(12.0))
 _MIN_OVERLAP_M = 0.5
 _MIN_SHARE = 0.1  # of its area a polygon keeps, or it counts as covered
 
+Walls = list[np.ndarray]
+"""The walls of a polygon ring by ring, each complex128[E, 2] from start to end, the inside on the left."""
 
-def align_walls(polygon: shapely.Polygon, rivals: list[shapely.Polygon], *, snap_m: float) -> shapely.Polygon:
+
+def walls_of(polygons: np.ndarray) -> list[Walls]:
+    """The walls of many polygons; edges without length are left out."""
+    rings, owner = shapely.get_rings(shapely.orient_polygons(polygons), return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    z = xy @ np.array([1, 1j])
+    edge = np.column_stack((z[:-1], z[1:]))
+    real = (ring[1:] == ring[:-1]) & (edge[:, 0] != edge[:, 1])
+    edge, ring = edge[real], ring[1:][real]
+    bounds = np.searchsorted(ring, np.arange(len(rings) + 1))
+    out: list[Walls] = [[] for _ in polygons]
+    for polygon, low, high in zip(owner.tolist(), bounds[:-1].tolist(), bounds[1:].tolist()):
+        out[polygon].append(edge[low:high])
+    return out
+
+
+def align_walls(
+    polygon: shapely.Polygon, walls: Walls, rivals: list[Walls], *, snap_m: float
+) -> shapely.Polygon:
     """Move walls that run along a rival's wall onto the line of that wall.
 
     A wall moves if it is nearly parallel to the other, faces it, and is no farther than `snap_m`
@@ -23,18 +43,25 @@ def align_walls(polygon: shapely.Polygon, rivals: list[shapely.Polygon], *, snap
 
     Args:
         polygon: the one that moves.
-        rivals: they stay as they are.
+        walls: its walls.
+        rivals: walls that stay as they are.
 
     Returns:
-        The polygon; unchanged where nothing moves or the result would not be valid.
+        The polygon; the same object where nothing moves or the result would not be valid.
     """
-    theirs = np.concatenate([_edges(r) for p in rivals for r in _oriented_rings(p)])
+    theirs = np.concatenate([ring for rival in rivals for ring in rival])
+    mine = np.concatenate(walls)
+    # Most of a rival's walls are on its other sides.
+    near = _near(theirs, mine, snap_m)
+    if not near.any():
+        return polygon
+    theirs = theirs[near]
     rings, moved = [], False
-    for ring in _oriented_rings(polygon):
-        mine = _edges(ring)
-        onto = _facing_walls(mine, theirs, snap_m)
+    for edges in walls:
+        onto = _facing_walls(edges, theirs, snap_m)
+        ring = edges[:, 0]
         if (onto >= 0).any():
-            ring, moved = _slide(ring, onto, theirs, snap_m), True
+            ring, moved = _slide(edges, onto, theirs, snap_m), True
         rings.append(np.column_stack((ring.real, ring.imag)))
     if not moved or any(len(r) < 3 for r in rings):
         return polygon
@@ -52,7 +79,10 @@ def cut_free(
         The largest part that remains, or None and the index of the rival that covers most of the
         polygon if next to nothing remains.
     """
-    taken = shapely.union_all(rivals, grid_size=GRID_M)
+    near = shapely.dwithin(polygon, rivals, GRID_M)
+    if not near.any():
+        return polygon, -1
+    taken = shapely.union_all(np.array(rivals, object)[near], grid_size=GRID_M)
     best = largest_polygon(shapely.difference(polygon, taken, grid_size=GRID_M))
     if best is None or best.area < _MIN_SHARE * polygon.area:
         overlaps = shapely.area(shapely.intersection(polygon, rivals, grid_size=GRID_M))
@@ -60,25 +90,23 @@ def cut_free(
     return best, -1
 
 
-def _oriented_rings(polygon: shapely.Polygon) -> list[np.ndarray]:
-    """Open rings as complex numbers, the inside on the left, without repeated points."""
-    oriented = shapely.orient_polygons(polygon)
-    rings = [shapely.get_coordinates(r)[:-1] @ np.array([1, 1j]) for r in shapely.get_rings(oriented)]
-    return [r[np.abs(r - np.roll(r, 1)) > 0] for r in rings]
-
-
-def _edges(ring: np.ndarray) -> np.ndarray:
-    """Start and end of every edge, complex128[E, 2]."""
-    return np.column_stack((ring, np.roll(ring, -1)))
+def _near(theirs: np.ndarray, mine: np.ndarray, snap_m: float) -> np.ndarray:
+    """Which of their walls have a bounding box within the snapping distance of that of all of mine."""
+    left, right = mine.real.min() - snap_m, mine.real.max() + snap_m
+    low, high = mine.imag.min() - snap_m, mine.imag.max() + snap_m
+    x, y = theirs.real, theirs.imag
+    return (x.max(1) >= left) & (x.min(1) <= right) & (y.max(1) >= low) & (y.min(1) <= high)
 
 
 def _facing_walls(mine: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.ndarray:
     """For each of my walls the index of the wall of theirs to move onto, or -1; int64[E]."""
-    start, length = theirs[:, 0], np.abs(theirs[:, 1] - theirs[:, 0])
-    along = (theirs[:, 1] - start) / length
+    start = theirs[:, 0]
+    vector = theirs[:, 1] - start
+    length = np.abs(vector)
+    turned = (vector / length).conj()
     # My ends in the frame of each of their walls: along it and off it.
-    a = (mine[:, :1] - start) * along.conj()
-    b = (mine[:, 1:] - start) * along.conj()
+    a = (mine[:, :1] - start) * turned
+    b = (mine[:, 1:] - start) * turned
     way = b - a
     size = np.abs(way)
     # With the insides on the left of both, walls that face each other run in opposite directions.
@@ -94,9 +122,9 @@ def _facing_walls(mine: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.nda
     return np.where(good.any(1), best, -1)
 
 
-def _slide(ring: np.ndarray, onto: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.ndarray:
+def _slide(edges: np.ndarray, onto: np.ndarray, theirs: np.ndarray, snap_m: float) -> np.ndarray:
     """The ring with its walls moved onto the lines of the given walls, complex128[V]."""
-    edges = _edges(ring)
+    ring = edges[:, 0]
     lines = np.where((onto >= 0)[:, None], theirs[onto][:, ::-1], edges)
     point = lines[:, 0]
     along = (lines[:, 1] - point) / np.abs(lines[:, 1] - point)
@@ -112,4 +140,4 @@ def _slide(ring: np.ndarray, onto: np.ndarray, theirs: np.ndarray, snap_m: float
     dropped = np.where(own, foot_own, np.where(own[before], foot_before, ring))
     out = np.where(flat | (np.abs(meeting - ring) > MAX_SLIDE * snap_m), dropped, meeting)
     out = np.where(own | own[before], out, ring)
-    return out[np.abs(out - np.roll(out, 1)) > GRID_M / 2]
+    return out[np.abs(out - out[before]) > GRID_M / 2]

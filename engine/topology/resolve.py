@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from ..contracts import Outline
 from .cover import partition
 from .grid import GRID_M, snap_to_grid
-from .join import MAX_SLIDE, align_walls, cut_free
+from .join import MAX_SLIDE, align_walls, cut_free, walls_of
 
 
 def resolve(
@@ -49,7 +49,7 @@ def resolve(
     shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
     checks = [o.check for o in outlines]
     hidden = np.zeros(len(outlines), bool)
-    for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m):
+    for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m, snap_m=snap_m):
         if heartbeat is not None:
             heartbeat()
         ranked = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
@@ -65,14 +65,19 @@ def resolve(
     return [replace(outlines[k], geometry=shapes[k], check=checks[k]) for k in chosen]
 
 
-def neighbourhoods(shapes: np.ndarray, *, reach_m: float) -> list[np.ndarray]:
-    """Groups of two or more polygons linked by distances up to `reach_m`, as index arrays."""
+def neighbourhoods(shapes: np.ndarray, *, reach_m: float, snap_m: float) -> list[np.ndarray]:
+    """Groups of two or more polygons linked by distances up to `reach_m`, as index arrays.
+
+    A group in which no two are closer than `snap_m` is left out: nothing moves in it.
+    """
     a, b = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=max(reach_m, GRID_M))
+    a, b = a[a < b], b[a < b]
     links = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(shapes), len(shapes)))
     _, label = connected_components(links, directed=False)
-    order = np.argsort(label, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
-    return [g for g in groups if len(g) > 1]
+    close = shapely.dwithin(shapes[a], shapes[b], max(snap_m, GRID_M))
+    busy = np.flatnonzero(np.bincount(label[a[close]], minlength=label.max() + 1)[label])
+    order = busy[np.argsort(label[busy], kind="stable")]
+    return [g for g in np.split(order, np.flatnonzero(np.diff(label[order])) + 1) if len(g)]
 
 
 def _priority(outline: Outline, shape: shapely.Polygon) -> tuple[float, float, str]:
@@ -87,20 +92,23 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
     """
     claims = list(shapes)
     covered: list[int | None] = [None] * len(shapes)
-    tree = shapely.STRtree(shapes)
+    walls = walls_of(shapes)
+    # Walls move, those of the rival too: whoever may come to touch counts.
+    reach = max(2 * MAX_SLIDE * snap_m, GRID_M)
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=reach)
     for k in range(1, len(shapes)):
-        # Walls move, those of the rival too: whoever may come to touch counts.
-        near = tree.query(shapes[k], predicate="dwithin", distance=max(2 * MAX_SLIDE * snap_m, GRID_M))
-        rivals = sorted(int(r) for r in near if r < k and covered[r] is None)
+        rivals = [r for r in np.sort(other[(one == k) & (other < k)]).tolist() if covered[r] is None]
         if not rivals:
             continue
-        others = [claims[r] for r in rivals]
-        aligned = align_walls(claims[k], others, snap_m=snap_m) if snap_m > 0 else claims[k]
-        mine, owner = cut_free(aligned, others)
+        moved = claims[k]
+        if snap_m > 0:
+            moved = align_walls(moved, walls[k], [walls[r] for r in rivals], snap_m=snap_m)
+        mine, owner = cut_free(moved, [claims[r] for r in rivals])
         if mine is None:
             covered[k] = rivals[owner]
-        else:
+        elif mine is not claims[k]:
             claims[k] = mine
+            (walls[k],) = walls_of(np.array([mine], object))
     free = [k for k in range(len(claims)) if covered[k] is None]
     for k, shape in zip(free, partition([claims[k] for k in free], grid_m=GRID_M, gap_m=snap_m)):
         claims[k] = shape

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from .corners import settle_corners
-from .fits import Pieces, trimmed
+from .bends import Significance, drop_weak_bends
+from .corners import place_vertices, settle_corners
+from .fits import Pieces, fit_lines, trimmed
 from .rings import Rings, sample_rings
 from .segmentation import Penalties, candidate_corners, divide_rings
 
@@ -20,6 +21,7 @@ REACH = 3.0
 MIN_WALL = 0.5
 MIN_JOG = 0.25
 KINK = 0.9
+LEVER = 5.0
 POOL_RAD = np.radians(3.0)
 """Walls within this of the frame take part in its refinement."""
 
@@ -77,7 +79,13 @@ class Walls:
 
 
 def fit_walls(
-    sampled: Sampled, *, frame: np.ndarray, turns: np.ndarray, penalties: Penalties, trust: np.ndarray | None = None
+    sampled: Sampled,
+    *,
+    frame: np.ndarray,
+    turns: np.ndarray,
+    penalties: Penalties,
+    trust: np.ndarray | None = None,
+    bend: float = 0.0,
 ) -> Walls:
     """Fit every polygon with straight walls.
 
@@ -91,6 +99,7 @@ def fit_walls(
         penalties: in cubic metres.
         trust: float64[P], cubic metres: weight of `frame` against the polygon's own walls, in wall
             lengths cubed.
+        bend: what a slight bend must save to stay, see `Significance`; 0 keeps them all.
     """
     rings, owner, scale = sampled.rings, sampled.owner, sampled.tolerance_m
     candidates = sampled.candidates
@@ -110,6 +119,11 @@ def fit_walls(
             candidates = _corners_of(rings, divided, pieces)
             if turns.shape[1]:
                 frame = _pool_frames(sampled, pieces, frame, turns, first_guess, trust)
+    if bend:
+        least = Significance(bend, LEVER * scale, penalties.free)
+        kept = drop_weak_bends(rings, pieces, directions=directions, least=least)
+        lines = fit_lines(rings, kept, directions=directions, trim_m=fit["trim_m"])
+        pieces, (ring, vertex) = kept, place_vertices(rings, kept, lines, fit["reach_m"], fit["kink_m"])
     return Walls(pieces, ring, vertex, frame)
 
 
