@@ -144,12 +144,16 @@ def _write(
 ) -> ModelPackage:  # fmt: skip
     """Write the package, with the base's refiner and notes."""
     networks = {"segmenter": (config.architecture, parameters, best["model"])}
-    settings: dict[str, Any] = {
-        "tile_size_px": TILE_PX, "overlap_px": OVERLAP_PX, "pixel_range_m": [round(pixel_m * f, 4) for f in PIXEL_RANGE]
-    }  # fmt: skip
+    settings: dict[str, Any]
+    if base is None:
+        settings = {"tile_size_px": TILE_PX, "overlap_px": OVERLAP_PX, "pixel_range_m": _times(PIXEL_RANGE, pixel_m)}
+    else:
+        settings = {key: base.manifest[key] for key in _KEPT if key in base.manifest}
+        if "pixel_range_m" in settings:
+            change = pixel_m / float(base.manifest["pixel_m"])
+            settings["pixel_range_m"] = _times(settings["pixel_range_m"], change)
     notes: list[str] = []
     if base is not None:
-        settings.update({key: base.manifest[key] for key in _KEPT if key in base.manifest and not config.pixel_m})
         notes += base.manifest.get("training", {}).get("notes", [])
         if base.has_refiner:
             refiner = base.manifest["refiner"]
@@ -163,3 +167,7 @@ def _write(
         metrics={"segmenter": {"pixels": best["figures"], "instances": instances}, "detector": {}, "refiner": {}},
         **settings,
     )  # fmt: skip
+
+
+def _times(limits: Sequence[float], factor: float) -> list[float]:
+    return [round(limit * factor, 4) for limit in limits]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from skimage.morphology import h_maxima
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from ...models.detector import Prediction
@@ -86,7 +86,9 @@ def _farthest(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     distance = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     if distance.max() <= NECK_PX:
         return part.astype(np.int32), -distance
-    _, markers = cv2.connectedComponents(h_maxima(distance, NECK_PX).astype(np.uint8), connectivity=8)
+    # h_maxima of scikit-image marks both of two equal summits however high the pass between them
+    summits = local_maxima(reconstruction(distance - NECK_PX, distance))
+    _, markers = cv2.connectedComponents(summits.astype(np.uint8), connectivity=8)
     return markers, -distance
 
 
