@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from .config import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
 from .errors import InvalidParameter
 
-VARIANTS = ("guided", "vinokurov", "tiny16-32", "tiny16-128", "res16-32", "res16-128", "res32-256", "attn32-256")
+VARIANTS = ("guided", "vinokurov", "tiny16-32", "tiny16-128", "res16-32", "res16-128", "res32-256", "attn32-256",
+            "vinokurov16")  # fmt: skip
 """The networks, as `models.refiners.VARIANTS` has them."""
 LOSS_TERMS = ("bce", "dice", "boundary")
 
@@ -25,7 +26,8 @@ class TrainRefinerConfig(Config):
         predictions: folder of detector masks on the chips; mixed with synthetic damage.
         predicted_share: share of the examples taken from `predictions`.
         base: checkpoint (``best.pt``) or model package to start from; empty to start from scratch.
-        variant: ``guided``, ``vinokurov``, or a NeuralSegmentello name such as ``tiny16-128``.
+        variant: ``guided``, ``vinokurov``, ``vinokurov16`` (a quarter of its width), or a NeuralSegmentello name
+            such as ``tiny16-128``.
         steps: optimiser steps.
         minutes: time budget that ends the run earlier; 0 for none. The learning rate follows both.
         batch_size: crops of 128 x 128 px; fewer of larger ones.
@@ -78,8 +80,8 @@ class TrainRefinerConfig(Config):
         require_range("lambda_l1", self.lambda_l1, 0.0, 1e6)
         for term in self.loss_terms:
             require_choice("loss_terms", term, LOSS_TERMS)
-        if self.loss_terms and self.variant == "vinokurov":
-            raise InvalidParameter("The variant vinokurov has its own loss", "Leave loss_terms empty")
+        if self.loss_terms and self.variant.startswith("vinokurov"):
+            raise InvalidParameter(f"The variant {self.variant} has its own loss", "Leave loss_terms empty")
         require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
         require_range("validate_every", self.validate_every, 1, 1e7)
         require_range("validations", self.validations, 0, 1e6)
@@ -175,8 +177,8 @@ class FinetuneRefinerConfig(Config):
         require_range("lambda_l1", self.lambda_l1, 0.0, 1e6)
         for term in self.loss_terms:
             require_choice("loss_terms", term, LOSS_TERMS)
-        if self.loss_terms and self.variant == "vinokurov":
-            raise InvalidParameter("The variant vinokurov has its own loss", "Leave loss_terms empty")
+        if self.loss_terms and self.variant.startswith("vinokurov"):
+            raise InvalidParameter(f"The variant {self.variant} has its own loss", "Leave loss_terms empty")
         require_range("adversarial_weight", self.adversarial_weight, -1.0, 100.0)
         require_range("val_share", self.val_share, 0.01, 0.8)
         require_range("validations", self.validations, 1, 1000)

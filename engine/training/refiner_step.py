@@ -65,7 +65,7 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
     """The recipe of a variant with the overrides of the configuration."""
     if config.variant not in VARIANTS:
         raise InvalidParameter(f"variant is {config.variant!r}", f"Choose one of {', '.join(VARIANTS)}")
-    if config.variant == "vinokurov":
+    if config.variant.startswith("vinokurov"):
         recipe = Recipe(
             loss=partial(weighted_l1, weight=config.lambda_l1),
             learning_rate=2e-4,  # pix2pix's; the paper's 1e-6 needs its 500 epochs
@@ -73,6 +73,7 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
             cosine=False,
             adversarial_weight=1.0,
             warm_up_steps=0,
+            discriminator_width=VARIANTS[config.variant][1].get("width", 64),
             sizes=((256, 1.0),),
         )
     elif config.variant == "guided":

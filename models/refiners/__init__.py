@@ -17,6 +17,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         name: ("segmentello", {"family": family, "narrow": narrow, "wide": wide})
         for name, (family, narrow, wide) in PRESETS.items()
     },
+    "vinokurov16": ("vinokurov", {"width": 16}),
 }
 """What can be trained: variant -> (architecture, its parameters)."""
 

@@ -13,15 +13,19 @@ class VinokurovGenerator(nn.Module):
 
     Encoder 1-64-128-256-512-512, each 4x4, stride 2, padding 1; decoder of transposed convolutions of
     the same size with concatenated skips. Convolutions carry no bias (figures 3 and 4 show none).
+
+    Args:
+        width: channels of the first level; the paper's is 64.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        encoder = [(1, 64), (64, 128), (128, 256), (256, 512), (512, 512)]
-        decoder = [(512, 512), (1024, 256), (512, 128), (256, 64)]
+        one, two, four, eight = width, 2 * width, 4 * width, 8 * width
+        encoder = [(1, one), (one, two), (two, four), (four, eight), (eight, eight)]
+        decoder = [(eight, eight), (2 * eight, four), (2 * four, two), (2 * two, one)]
         self.down = nn.ModuleList(down_block(*pair, norm=level > 0) for level, pair in enumerate(encoder))
         self.up = nn.ModuleList(up_block(*pair) for pair in decoder)
-        self.last = nn.ConvTranspose2d(128, 1, 4, stride=2, padding=1, bias=False)
+        self.last = nn.ConvTranspose2d(2 * one, 1, 4, stride=2, padding=1, bias=False)
 
     def forward(self, mask: Tensor) -> Tensor:
         """The paper's output, after Tanh."""
@@ -48,9 +52,9 @@ class VinokurovRefiner(MaskRefiner):
     stride = 32
     crop_sizes_px = (256,)
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.generator = VinokurovGenerator()
+        self.generator = VinokurovGenerator(width)
 
     def forward(self, image: Tensor, coarse: Tensor, others: Tensor) -> Refinement:
         """See `MaskRefiner.forward`; `image` and `others` are not looked at."""

@@ -72,6 +72,10 @@ class TestVinokurov:
         assert round(count(VinokurovGenerator()) / 1e6, 2) == 16.65
         assert round(count(PatchGan()) / 1e6, 2) == 2.77
 
+    def test_a_quarter_of_the_width_has_a_sixteenth_of_the_weights(self):
+        narrow = build_refiner(*VARIANTS["vinokurov16"])
+        assert 16 * count(narrow) == pytest.approx(count(VinokurovGenerator()), rel=0.01)
+
     def test_the_levels_have_the_shapes_of_figures_2_to_4(self):
         generator = VinokurovGenerator().eval()
         shapes = []
