@@ -41,7 +41,8 @@ def resize_square(array: np.ndarray, size: int) -> np.ndarray:
 def trim_instance(instance: Instance, window: Window, probability: np.ndarray, valid: np.ndarray) -> Instance | None:
     """`instance` with the probability of a window, trimmed to its mask; None when no mask is left.
 
-    Only parts that overlap the instance's mask count; pixels without data belong to no building.
+    Only parts that overlap the instance's mask count; pixels without data belong to no building, and one
+    that touches them has an edge there.
 
     Args:
         probability: uint8[side, side] on the window.
@@ -67,7 +68,10 @@ def trim_instance(instance: Instance, window: Window, probability: np.ndarray, v
     x, y, width, height = cv2.boundingRect(known.astype(np.uint8))
     box = intersect(grown, (window.x + x, window.y + y, window.x + x + width, window.y + y + height))
     assert box is not None  # the mask lies on valid pixels
-    return replace(instance, box=box, probability=cut(probability, to_box(window), box).copy(), refined=True)
+    edge = instance.edge or bool((~valid & (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)).any())
+    return replace(
+        instance, box=box, probability=cut(probability, to_box(window), box).copy(), refined=True, edge=edge
+    )
 
 
 def paste_box(box: Box, window: Window) -> np.ndarray:

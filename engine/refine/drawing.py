@@ -29,7 +29,7 @@ def draw_polygon(polygon: shapely.Polygon, name: str) -> Instance | None:
     width, height = math.ceil(x_max) + MARGIN_PX - left, math.ceil(y_max) + MARGIN_PX - top
     canvas = rasterize(
         [(polygon, 255)], out_shape=(height * FINER, width * FINER), dtype="uint8",
-        transform=Affine.translation(left, top) * Affine.scale(1 / FINER),
+        transform=Affine(1 / FINER, 0, left, 0, 1 / FINER, top),
     )  # fmt: skip
     share = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     if not (share >= 128).any():

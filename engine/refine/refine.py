@@ -144,6 +144,27 @@ class Refiner:
         """As `refine_instances`, with how certain the network is of each, or why it was kept."""
         reporter = reporter or Reporter()
         instances = list(instances)
+        answers = self.redraw(instances, read, batch_size=batch_size, context=context, reporter=reporter)
+        apart = keep_apart([answer.instance for answer in answers], instances, context)
+        for index, (answer, instance) in enumerate(zip(answers, apart, strict=True)):
+            if instance is not answer.instance:
+                kept = COVERED if instance is instances[index] else ""
+                answers[index] = replace(answer, instance=instance, kept=kept)
+        reporter.progress(1.0, f"{sum(i.refined for i in apart)} of {len(apart)} masks refined")
+        return answers
+
+    def redraw(
+        self,
+        instances: Sequence[Instance],
+        read: Read,
+        *,
+        batch_size: int = 16,
+        context: Sequence[Instance] = (),
+        reporter: Reporter | None = None,
+    ) -> list[Answer]:
+        """As `answer`, before neighbours are kept apart: each depends on the instances in its window alone."""
+        reporter = reporter or Reporter()
+        instances = list(instances)
         everything = [*instances, *context]
         answers = [Answer(instance, kept=TOO_SMALL) for instance in instances]
         done = 0
@@ -152,13 +173,14 @@ class Refiner:
             for crop, probability in zip(batch, self._ask(batch, batch_size), strict=True):
                 answers[crop.index] = self._judge(instances[crop.index], crop, probability)
             done += len(batch)
-        apart = keep_apart([answer.instance for answer in answers], instances, context)
-        for index, (answer, instance) in enumerate(zip(answers, apart, strict=True)):
-            if instance is not answer.instance:
-                kept = COVERED if instance is instances[index] else ""
-                answers[index] = replace(answer, instance=instance, kept=kept)
-        reporter.progress(1.0, f"{sum(i.refined for i in apart)} of {len(apart)} masks refined")
         return answers
+
+    def choose_window(self, instance: Instance) -> Window | None:
+        """Where the network looks at an instance; None for one too small to be worth it."""
+        box = tight_box(instance)
+        if box is None or np.count_nonzero(instance.mask) < self.gate.min_area_px:
+            return None
+        return choose_window(box, self.model.crop_sizes_px)
 
     def _batches(
         self, instances: list[Instance], everything: list[Instance], read: Read, batch_size: int
@@ -177,11 +199,8 @@ class Refiner:
 
     def _windows(self, instances: list[Instance]) -> list[tuple[int, Window]]:
         """Where each instance worth refining is looked at, top to bottom, left to right."""
-        windows = []
-        for index, instance in enumerate(instances):
-            box = tight_box(instance)
-            if box is not None and np.count_nonzero(instance.mask) >= self.gate.min_area_px:
-                windows.append((index, choose_window(box, self.model.crop_sizes_px)))
+        chosen = [(index, self.choose_window(instance)) for index, instance in enumerate(instances)]
+        windows = [(index, window) for index, window in chosen if window is not None]
         return sorted(windows, key=lambda entry: (entry[1].y // 256, entry[1].x, entry[0]))
 
     @torch.inference_mode()
@@ -205,7 +224,7 @@ class Refiner:
 
     def _judge(self, before: Instance, crop: Crop, probability: np.ndarray) -> Answer:
         """The redrawn instance on the working grid, or the input and why it is kept."""
-        if not crop.valid.any():
+        if not crop.valid[crop.coarse >= 128].any():
             return Answer(before, kept=NO_IMAGE)
         certainty = expected_iou(probability)
         if np.array_equal(probability >= 0.5, crop.coarse >= 128):
