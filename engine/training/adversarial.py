@@ -22,13 +22,58 @@ from .optimizer import make_optimizer
 BOX_WEIGHT, MASK_WEIGHT = 0.025, 0.5  # the authors' code; the paper is silent
 RATE = 0.2  # of the detector's learning rate
 REGION = 28  # cells of the box discriminator's input
-MOST = 64  # instances judged at a time: the discriminators cost more than the heads do
 WIDTH = 64
 REPLACED = ("loss_box_reg", "loss_mask")  # what "only" leaves out
 LE_2020: dict[str, Any] = {
     "adversarial": "both", "adversarial_depth": 5, "optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 1e-4,
 }  # fmt: skip
-"""Settings of the paper for `TrainDetectorConfig`; the momentum of 0.9 is ours for every SGD."""
+"""Settings of the paper for `TrainDetectorConfig`; the momentum of 0.9 is that of every SGD here."""
+
+
+class BoxGame:
+    """True against predicted boxes of one batch, as the features under them."""
+
+    name, weight = "box", BOX_WEIGHT
+
+    def __init__(self, judge: nn.Module, instances: Instances) -> None:
+        self.judge = judge
+        self.real = instances.regions(instances.true_boxes, REGION)
+        self.fake = instances.regions(instances.boxes, REGION)
+
+    def discriminator_loss(self) -> Tensor:
+        """What the discriminator minimises; nothing flows back into the boxes."""
+        both = self.judge(torch.cat((self.real, self.fake.detach())))
+        return box_discriminator_loss(*both.split(len(self.real)))
+
+    def generator_loss(self) -> Tensor:
+        """What the box head minimises."""
+        return box_generator_loss(self.judge(self.fake))
+
+
+class MaskGame:
+    """True against predicted masks of one batch, times the features under their boxes."""
+
+    name, weight = "mask", MASK_WEIGHT
+
+    def __init__(self, judge: nn.Module, instances: Instances) -> None:
+        self.judge = judge
+        self.real, self.fake = instances.true_masks, instances.masks
+        self.regions = instances.regions(instances.proposals, self.fake.shape[-1], samples=1)
+
+    def discriminator_loss(self) -> Tensor:
+        """What the discriminator minimises: the distance it sees, negative."""
+        both = self.judge(torch.cat((self.real, self.fake.detach())), torch.cat((self.regions, self.regions)))
+        real, fake = zip(*(level.split(len(self.real)) for level in both), strict=True)
+        return -multi_scale_l1(real, fake)
+
+    def generator_loss(self) -> Tensor:
+        """What the mask head minimises: the same distance."""
+        with torch.no_grad():
+            real = self.judge(self.real, self.regions)
+        return multi_scale_l1(real, self.judge(self.fake, self.regions))
+
+
+GAMES: dict[str, type[BoxGame] | type[MaskGame]] = {"box": BoxGame, "mask": MaskGame}
 
 
 class Adversary:
@@ -41,21 +86,22 @@ class Adversary:
 
     Attributes:
         figures: losses of the discriminators in the last step, for the log.
+        most: instances judged at a time, evenly over the batch: the discriminators cost more than the heads do.
     """
+
+    most = 64
 
     def __init__(self, model: MaskRCNN, config: TrainDetectorConfig, device: torch.device, *, bfloat16: bool) -> None:
         self.kind, self.device, self.bfloat16 = config.adversarial, device, bfloat16
         self.tap = HeadTap(model)
         channels = model.trunk.out_channels
         width = min(WIDTH, channels // 32 * 16)  # half the features of a compact detector
-        settings = {"width": width, "depth": config.adversarial_depth}
-        self.box = self.mask = None
-        players = nn.ModuleDict()
+        self.players = nn.ModuleDict()
         if self.kind != "mask":
-            players["box"] = self.box = BoxDiscriminator(channels, **settings)
+            self.players["box"] = BoxDiscriminator(channels, width=width, depth=config.adversarial_depth)
         if self.kind != "box":
-            players["mask"] = self.mask = MaskDiscriminator(channels, **settings)
-        self.players = players.to(device)
+            self.players["mask"] = MaskDiscriminator(channels, width=width, depth=config.adversarial_depth)
+        self.players.to(device)
         plain = dataclasses.replace(config, anchor=0.0, trunk_rate=1.0)
         self.optimizer = make_optimizer(self.players, plain, is_anchored=False)
         self.figures: dict[str, float] = {}
@@ -76,21 +122,19 @@ class Adversary:
             losses = {name: value for name, value in losses.items() if name not in REPLACED}
         if instances is None or not len(instances):
             return losses
-        instances = instances.thinned(MOST)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * learning_rate
-        self._teach(instances)
-        return {**losses, **self._judge(instances)}
+        instances = instances.thinned(self.most)
+        games = [GAMES[name](judge, instances) for name, judge in self.players.items()]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            self.players.train().requires_grad_(True)
+            self._teach({f"{game.name}_discriminator": game.discriminator_loss() for game in games})
+            self.players.eval().requires_grad_(False)
+            terms = {f"loss_{game.name}_adversarial": game.weight * game.generator_loss() for game in games}
+        return {**losses, **terms}
 
-    def _teach(self, instances: Instances) -> None:
-        """The discriminators' step; nothing flows back into the detector."""
-        self.players.train().requires_grad_(True)
-        losses = {}
-        if self.box is not None:
-            real, fake = self._box_logits(torch.cat((instances.true_boxes, instances.boxes.detach())), instances)
-            losses["box_discriminator"] = box_discriminator_loss(real, fake)
-        if self.mask is not None:
-            losses["mask_discriminator"] = -self._mask_distance(instances, instances.masks.detach())
+    def _teach(self, losses: dict[str, Tensor]) -> None:
+        """The discriminators' step."""
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise TrainingError(f"The discriminators' loss became {total.item()}", "Lower the learning rate")
@@ -98,34 +142,6 @@ class Adversary:
         total.backward()
         self.optimizer.step()
         self.figures = {name: float(value.detach()) for name, value in losses.items()}
-
-    def _judge(self, instances: Instances) -> dict[str, Tensor]:
-        """The detector's adversarial losses; the discriminators learn nothing from them."""
-        self.players.eval().requires_grad_(False)
-        losses = {}
-        if self.box is not None:
-            (fake,) = self._box_logits(instances.boxes, instances)
-            losses["loss_box_adversarial"] = BOX_WEIGHT * box_generator_loss(fake)
-        if self.mask is not None:
-            losses["loss_mask_adversarial"] = MASK_WEIGHT * self._mask_distance(instances, instances.masks)
-        return losses
-
-    def _box_logits(self, boxes: Tensor, instances: Instances) -> tuple[Tensor, ...]:
-        """Logits float[N] of each set of N boxes in float[K * N, 4]."""
-        assert self.box is not None
-        sets = boxes.split(len(instances))
-        regions = torch.cat([instances.regions(part, REGION) for part in sets])
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.box(regions).split(len(instances))
-
-    def _mask_distance(self, instances: Instances, masks: Tensor) -> Tensor:
-        """Between the features of true and of other masks float[N, 1, M, M]."""
-        assert self.mask is not None
-        regions = instances.regions(instances.proposals, masks.shape[-1])
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            levels = self.mask(torch.cat((instances.true_masks, masks)), torch.cat((regions, regions)))
-        real, fake = zip(*(level.split(len(instances)) for level in levels), strict=True)
-        return multi_scale_l1(real, fake)
 
     # -- persistence --------------------------------------------------------------------------------
 

@@ -41,9 +41,9 @@ class Instances:
     def __len__(self) -> int:
         return len(self.images)
 
-    def regions(self, boxes: Tensor, size: int) -> Tensor:
+    def regions(self, boxes: Tensor, size: int, *, samples: int = 2) -> Tensor:
         """float[N, C, size, size] features under one box per instance; see `pool_regions`."""
-        return pool_regions(self.features, STRIDES, boxes, self.images, self.levels, size=size)
+        return pool_regions(self.features, STRIDES, boxes, self.images, self.levels, size=size, samples=samples)
 
     def thinned(self, most: int) -> Instances:
         """At most so many of them, evenly over the batch."""

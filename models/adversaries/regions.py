@@ -37,24 +37,30 @@ def pool_regions(
     Returns:
         float[N, C, size, size].
     """
-    count, channels, cells = len(boxes), features[0].shape[1], size * samples
-    steps = (torch.arange(cells, device=boxes.device, dtype=boxes.dtype) + 0.5) / cells
-    x = boxes[:, 0:1] + (boxes[:, 2:3] - boxes[:, 0:1]) * steps  # [N, cells]
-    y = boxes[:, 1:2] + (boxes[:, 3:4] - boxes[:, 1:2]) * steps
+    count, channels = len(boxes), features[0].shape[1]
+    inner = (torch.arange(samples, device=boxes.device, dtype=boxes.dtype) + 0.5) / samples
+    steps = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + inner[:, None]) / size
+    x = boxes[:, 0] + (boxes[:, 2] - boxes[:, 0]) * steps[..., None]  # [samples, size, N]
+    y = boxes[:, 1] + (boxes[:, 3] - boxes[:, 1]) * steps[..., None]
     found, order = [], []
     for level, (maps, stride) in enumerate(zip(features, strides, strict=True)):
+        height, width = maps.shape[-2:]
         for image in range(len(maps)):
             chosen = torch.nonzero((levels == level) & (images == image)).flatten()
             if not len(chosen):
                 continue
-            height, width = maps.shape[-2:]
             # grid_sample counts from -1 to 1 between the outer edges of the map
-            across = (2 / (stride * width) * x[chosen] - 1)[:, None, :].expand(-1, cells, -1)
-            down = (2 / (stride * height) * y[chosen] - 1)[:, :, None].expand(-1, -1, cells)
-            grid = torch.stack((across, down), -1).reshape(1, len(chosen) * cells, cells, 2)
-            sampled = functional.grid_sample(maps[image : image + 1].to(grid.dtype), grid, align_corners=False)
-            sampled = functional.avg_pool2d(sampled[0], samples)  # [C, n * size, size]
-            found.append(sampled.view(channels, len(chosen), size, size).transpose(0, 1))
+            across = (2 / (stride * width) * x[..., chosen] - 1).transpose(1, 2)[:, :, None, :]
+            down = (2 / (stride * height) * y[..., chosen] - 1).transpose(1, 2)[:, :, :, None]
+            plane = maps[image : image + 1].to(x.dtype)
+            total: Tensor | None = None
+            for right in across:  # [n, 1, size]
+                for below in down:  # [n, size, 1]
+                    grid = torch.stack(torch.broadcast_tensors(right, below), -1).flatten(0, 1)[None]
+                    sampled = functional.grid_sample(plane, grid, align_corners=False)
+                    total = sampled if total is None else total + sampled
+            assert total is not None
+            found.append(total.view(channels, len(chosen), size, size).transpose(0, 1) / samples**2)
             order.append(chosen)
     if not found:
         return boxes.new_zeros((count, channels, size, size))

@@ -235,4 +235,4 @@ def test_the_published_architectures_play(chips, tmp_path, architecture):
     torch.stack(list(losses.values())).sum().backward()
     assert torch.isfinite(run.model.roi_heads.box_predictor.bbox_pred.weight.grad).all()
     assert losses.keys() >= BOX_TERMS | MASK_TERMS
-    assert run.adversary.box.layers[0].in_channels == 256
+    assert run.adversary.players["box"].layers[0].in_channels == 256
