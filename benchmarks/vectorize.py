@@ -95,7 +95,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     detecting = time_forward_passes(config)
     bare = detecting + sum(refining)
-    seconds = sum(result["stages"].values())
+    seconds = result["seconds"]
     print(f"{result['megapixels']:.1f} Mpx, {result['buildings']} buildings, {result['device']} {result['precision']}")
     print(f"whole run      {seconds:8.2f} s  {result['megapixels'] / seconds:6.2f} Mpx/s")
     for name, value in result["stages"].items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +40,9 @@ def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
             put((end, None))
         except BaseException as error:  # handed to the consumer, which raises it
             put((end, error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here, where it was running
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
     thread.start()

@@ -1,7 +1,8 @@
-"""The journal of a job: what the detector found, tile by tile, safe against a kill at any moment.
+"""The journal of a job: what the networks said, tile by tile and mask by mask, safe against a kill at any moment.
 
 One SQLite file in the job folder. A tile is written in one transaction, with a checksum over all that it
-holds; what a torn or damaged file can no longer vouch for counts as not done and is computed again.
+holds; so is each mask that was redrawn. What a torn or damaged file can no longer vouch for counts as not done
+and is computed again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 from .contracts import Instance, Tile
 from .errors import JobFolderError
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "journal.sqlite"
 
 _MAX_MASK_PX = 2**28  # no building has more; a damaged or hostile file may claim it
@@ -39,7 +41,11 @@ CREATE TABLE IF NOT EXISTS instance (
     cut INTEGER NOT NULL, edge INTEGER NOT NULL, refined INTEGER NOT NULL, probability BLOB NOT NULL,
     PRIMARY KEY (row, col, number)
 );
+CREATE TABLE IF NOT EXISTS redrawn (
+    id TEXT PRIMARY KEY, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER, probability BLOB, checksum BLOB NOT NULL
+);
 """
+_REDRAWN = "id, x0, y0, x1, y1, probability, checksum"
 _COLUMNS = "id, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, probability"
 
 
@@ -140,6 +146,45 @@ class Journal:
             except (TypeError, ValueError) as error:
                 raise self._explain(sqlite3.DatabaseError("an entry is damaged")) from error
             yield found
+
+    def instances_of(self, tile: Tile) -> list[Instance]:
+        """The instances of one finished tile, exactly as they were added and in that order."""
+        with self._guarded():
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? ORDER BY number",  # noqa: S608
+                (tile.row, tile.col),
+            ).fetchall()
+        try:
+            return [_from_row(row) for row in rows]
+        except (TypeError, ValueError) as error:
+            raise self._explain(sqlite3.DatabaseError("an entry is damaged")) from error
+
+    def add_redrawn(self, pairs: Sequence[tuple[Instance, Instance]]) -> None:
+        """Record what became of masks, ``(before, after)``; `after` is `before` where it was kept. Raises as `add`."""
+        rows = []
+        for before, after in pairs:
+            row = (before.id, None, None, None, None, None) if after is before else _to_redrawn(before, after)
+            rows.append((*row, _checksum(_mark(before), [row])))
+        with self._guarded(), _transaction(self._database):
+            self._database.executemany("INSERT OR REPLACE INTO redrawn VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def find_redrawn(self, before: Instance) -> Instance | None:
+        """What became of a mask: another instance, `before` itself if it was kept, or None if that is not known."""
+        with self._guarded():
+            row = self._database.execute(
+                f"SELECT {_REDRAWN} FROM redrawn WHERE id = ?",  # noqa: S608 - constant names
+                (before.id,),
+            ).fetchone()
+        if row is None or _checksum(_mark(before), [row[:-1]]) != row[-1]:
+            return None
+        if row[5] is None:
+            return before
+        x0, y0, x1, y1, packed = row[1:6]
+        try:
+            probability = _unpack(packed, (y1 - y0, x1 - x0))
+        except (TypeError, ValueError):
+            return None
+        return replace(before, box=(x0, y0, x1, y1), probability=probability, refined=True)
 
     def _open(self, fingerprint: dict[str, Any]) -> sqlite3.Connection:
         """Open the database for this process alone; a file that is none, or is damaged, is set aside."""
@@ -265,6 +310,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             (f"row, col, number, {_COLUMNS}", "instance"),
             ("row, col, count, checksum", "tile"),
             ("name, value", "job"),
+            (_REDRAWN, "redrawn"),
         ):
             database.execute(f"SELECT {columns} FROM {table} LIMIT 1")  # noqa: S608 - constant names
         if database.execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone():
@@ -305,6 +351,19 @@ def _to_row(instance: Instance) -> tuple[Any, ...]:
     return (instance.id, x0, y0, x1, y1, float(instance.score), *seen, *flags, packed)
 
 
+def _to_redrawn(before: Instance, after: Instance) -> tuple[Any, ...]:
+    name, x0, y0, x1, y1, *_, packed = _to_row(after)
+    if name != before.id or not after.refined:
+        raise ValueError(f"{name} is not {before.id} redrawn")
+    return (name, x0, y0, x1, y1, packed)
+
+
+def _mark(instance: Instance) -> tuple[Any, ...]:
+    """What tells a mask from any other, to the last bit."""
+    content = hashlib.blake2s(np.ascontiguousarray(instance.probability).tobytes(), digest_size=16)
+    return (instance.id, *map(int, instance.box), content.hexdigest())
+
+
 def _from_row(row: Sequence[Any]) -> Instance:
     name, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, packed = row
     return Instance(
@@ -341,7 +400,7 @@ def _is_sound(row: Sequence[Any]) -> bool:
     return True
 
 
-def _checksum(place: tuple[int, int], rows: Sequence[Sequence[Any]]) -> bytes:
+def _checksum(place: tuple[Any, ...], rows: Sequence[Sequence[Any]]) -> bytes:
     digest = hashlib.blake2s(repr(place).encode(), digest_size=16)
     for row in rows:
         digest.update(repr(tuple(row[:-1])).encode())

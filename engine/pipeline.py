@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -22,19 +23,24 @@ from .about import VERSION
 from .ahead import ahead
 from .area import Area, read_area
 from .blind_spots import mark_blind_spots
+from .clock import Clock
 from .config import VectorizeConfig
 from .contours.outlines import outline_instance
 from .contracts import Grid, Instance, Outline, Tile
 from .crs import center_lonlat, metric_crs, transform_geometries
+from .finishing import Finisher
 from .geometry import shape_outlines
 from .journal import Journal
-from .merge.seams import merge_instances
 from .output import require_writable, write_buildings
 from .progress import Reporter
 from .raster.source import RasterSource
 from .raster.tiling import plan_tiles
+from .refine.smooth import smooth_instance
 
-DETECT_SHARE = 0.8  # of the progress bar
+if TYPE_CHECKING:
+    from .refine.stream import RefineStream
+
+NETWORK_SHARE = 0.92  # of the progress bar
 WEAK_SCORE = 0.15  # a score within this of the threshold is worth a look
 
 
@@ -65,20 +71,13 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
         )
         metric_wkt = metric_plane(grid)
         area = read_area(config.area, grid, metric_wkt) if config.area else None
-        with clock.stage("detect"), reporter.span(0.0, DETECT_SHARE):
-            tiles = plan(config, package, grid, area)
-            seen, device, precision = detect(config, package, source, tiles, reporter)
-        with clock.stage("merge"):
-            instances = merge_instances(seen, tiles=tiles, grid=grid)
-        if config.refine and package.has_refiner:
-            with clock.stage("refine"), reporter.span(DETECT_SHARE, 0.92):
-                instances = refine(config, package, source, instances, reporter)
-        with clock.stage("contours"):
-            outlines = mark_blind_spots(trace(instances, grid, metric_wkt, area), source, metric_wkt)
+        with reporter.span(0.0, NETWORK_SHARE):
+            outlines, means = find_outlines(config, package, source, area, metric_wkt, clock, reporter)
+        outlines = mark_blind_spots(outlines, source, metric_wkt)
         for note in source.notes:
             reporter.warn(note)
         stretch = source.stretch.to_dict() if source.stretch else None
-    with clock.stage("geometry"), reporter.span(0.92, 0.99):
+    with clock.stage("geometry"), reporter.span(NETWORK_SHARE, 0.99):
         outlines, left_out = shape_outlines(
             outlines, tolerance_m=config.tolerance_m, regularization=config.regularization,
             min_area_m2=config.min_area_m2, reporter=reporter,
@@ -103,7 +102,7 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
     return {
         "output": config.output, "layer": "buildings", "buildings": len(outlines), "left_out": left_out,
         "seconds": round(clock.total(), 2), "stages": clock.rounded(), "megapixels": round(megapixels, 3),
-        "device": device, "precision": precision, **signature,
+        "device": str(means.device), "precision": means.precision, **signature,
     }  # fmt: skip
 
 
@@ -117,46 +116,60 @@ def plan(config: VectorizeConfig, package: ModelPackage, grid: Grid, area: Area 
     return plan_tiles(grid, tile_px=tile_px, overlap_px=overlap_px, area=area.pixels if area else None)
 
 
-def detect(
-    config: VectorizeConfig, package: ModelPackage, source: RasterSource, tiles: Sequence[Tile], reporter: Reporter
-) -> tuple[list[Instance], str, str]:
-    """All instances of all tiles, and the device and precision used; finished tiles come from the journal."""
-    import torch
-
-    from ..models.detector import predict
-    from ..models.device import pick_bfloat16, pick_device
-    from .detect import Detector, usual_batch
-    from .segment import segment
-
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
-    device = pick_device(config.device)
-    bfloat16 = pick_bfloat16(device, config.precision)
-    batch = config.batch_size or usual_batch(device, tiles)
-    with Journal.open(config.job_folder, fingerprint(config, package, source)) as journal:
+def find_outlines(
+    config: VectorizeConfig, package: ModelPackage, source: RasterSource, area: Area | None, metric_wkt: str,
+    clock: Clock, reporter: Reporter,
+) -> tuple[list[Outline], Means]:  # fmt: skip
+    """Raw outlines in metres, in the order of their ids. The detector works in a thread; what it has finished is
+    merged, refined and outlined meanwhile."""
+    tiles = plan(config, package, source.grid, area)
+    means = Means.choose(config)
+    with Journal.open(config.job_folder, fingerprint(config, package, source, tiles, means)) as journal:
         source.keep_unreadable(Path(config.job_folder) / "unreadable.jsonl")
         for note in journal.notes:
             reporter.warn(note)
-        done = journal.done()
-        todo = [t for t in tiles if (t.row, t.col) not in done]
-        if done:
-            reporter.log(f"Continuing: {len(tiles) - len(todo)} of {len(tiles)} tiles are already done")
-        if todo:
-            network, find = (package.segmenter(), segment) if package.has_segmenter else (package.detector(), predict)
-            detector = Detector(
-                network, find=find, device=device, bfloat16=bfloat16, batch_size=batch,
-                score_threshold=config.score_threshold,
-                score_exponent=float(package.manifest.get("score_exponent", 1.0)),
-            )  # fmt: skip
-            finished, started = 0, time.monotonic()
-            for part, images, valid in ahead(read_tiles(source, todo, batch)):
-                reporter.progress(finished / len(todo), _pace(finished, len(todo), started))
-                found = look(detector, part, images, valid, source.grid, reporter)
-                journal.add_batch(list(zip(part, found, strict=True)))
-                finished += len(part)
-        wanted = {(t.row, t.col) for t in tiles}
-        instances = [i for i in journal.instances() if i.tile in wanted]
-    reporter.progress(1.0, f"{len(instances)} detections in {len(tiles)} tiles")
-    return instances, str(device), "bfloat16" if bfloat16 else "float32"
+        finisher = Finisher(
+            tiles, source.grid, find=journal.instances_of, clock=clock,
+            refining=refine(config, package, source, journal, means, reporter),
+            trace=lambda instances: trace(config, instances, source.grid, metric_wkt, area),
+        )  # fmt: skip
+        finished, started = 0, time.monotonic()
+        for part in ahead(detect(config, package, source, tiles, journal, means, clock, reporter)):
+            reporter.progress(finished / len(tiles), _pace(finished, len(tiles), started))
+            finisher.add(part)
+            finished += len(part)
+        return finisher.finish(), means
+
+
+def detect(
+    config: VectorizeConfig, package: ModelPackage, source: RasterSource, tiles: Sequence[Tile], journal: Journal,
+    means: Means, clock: Clock, reporter: Reporter,
+) -> Iterator[Sequence[Tile]]:  # fmt: skip
+    """Tiles as their instances get into the journal; those that it holds already come first."""
+    from ..models.detector import predict
+    from .detect import Detector, usual_batch
+    from .segment import segment
+
+    done = journal.done()
+    todo = [t for t in tiles if (t.row, t.col) not in done]
+    held = [t for t in tiles if (t.row, t.col) in done]
+    if held:
+        reporter.log(f"Continuing: {len(held)} of {len(tiles)} tiles are already done")
+    for tile in held:
+        yield [tile]
+    if not todo:
+        return
+    network, find = (package.segmenter(), segment) if package.has_segmenter else (package.detector(), predict)
+    batch = config.batch_size or usual_batch(means.device, tiles)
+    detector = Detector(
+        means.share(network), find=find, device=means.device, bfloat16=means.bfloat16, batch_size=batch,
+        score_threshold=config.score_threshold, score_exponent=float(package.manifest.get("score_exponent", 1.0)),
+    )  # fmt: skip
+    for part, images, valid in ahead(read_tiles(source, todo, batch)):
+        with clock.stage("detect"):
+            found = look(detector, part, images, valid, source.grid, reporter)
+            journal.add_batch(list(zip(part, found, strict=True)))
+        yield part
 
 
 def look(
@@ -174,20 +187,26 @@ def look(
 
 
 def refine(
-    config: VectorizeConfig, package: ModelPackage, source: RasterSource, instances: list[Instance], reporter: Reporter
-) -> list[Instance]:
-    """Masks repaired with the image."""
-    from ..models.device import pick_bfloat16, pick_device
+    config: VectorizeConfig, package: ModelPackage, source: RasterSource, journal: Journal, means: Means,
+    reporter: Reporter,
+) -> RefineStream | None:  # fmt: skip
+    """What repairs masks with the image; None where that is not wanted or the model has no refiner."""
     from .refine.refine import Refiner
+    from .refine.stream import RefineStream
 
-    device = pick_device(config.device)
-    refiner = Refiner(package.refiner(), device=device, bfloat16=pick_bfloat16(device, config.precision))
-    return refiner.refine_instances(instances, source.read, reporter=reporter)
+    if not (config.refine and package.has_refiner):
+        return None
+    refiner = Refiner(means.share(package.refiner()), device=means.device, bfloat16=means.bfloat16)
+    return RefineStream(refiner, source.read, find=journal.find_redrawn, keep=journal.add_redrawn, check=reporter.check)
 
 
-def trace(instances: Sequence[Instance], grid: Grid, metric_wkt: str, area: Area | None) -> list[Outline]:
+def trace(
+    config: VectorizeConfig, instances: Sequence[Instance], grid: Grid, metric_wkt: str, area: Area | None
+) -> list[Outline]:
     """Masks to raw outlines in metres; here pixels end. Parts of a mask become outlines of their own."""
-    parts = [(i, n, p) for i in instances for n, p in enumerate(outline_instance(i, grid))]
+    size_px = config.smoothing_m / grid.pixel_m
+    smooth = (smooth_instance(i, config.smoothing, size_px=size_px) for i in instances)
+    parts = [(i, n, p) for i in smooth for n, p in enumerate(outline_instance(i, grid))]
     geometry = transform_geometries(np.array([p for _, _, p in parts], dtype=object), grid.crs_wkt, metric_wkt)
     inside = np.ones(len(parts), bool)
     border = np.zeros(len(parts), bool)
@@ -225,15 +244,64 @@ def metric_plane(grid: Grid) -> str:
     return metric_crs(grid.crs_wkt, lon=lon, lat=lat)
 
 
-def fingerprint(config: VectorizeConfig, package: ModelPackage, source: RasterSource) -> dict[str, Any]:
-    """What a job folder belongs to: raster, model, and the parameters that decide what is detected."""
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """What the networks run on.
+
+    Attributes:
+        device: a `torch.device`.
+        bfloat16: run convolutions in bfloat16.
+    """
+
+    device: Any
+    bfloat16: bool
+    _turn: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def choose(cls, config: VectorizeConfig) -> Means:
+        """The device that is asked for; this many threads on a CPU."""
+        import torch
+
+        from ..models.device import pick_bfloat16, pick_device
+
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        device = pick_device(config.device)
+        return cls(device, pick_bfloat16(device, config.precision))
+
+    @property
+    def precision(self) -> str:
+        """As the configuration names it."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
+    def share(self, network: Any) -> Any:
+        """A network that waits until no other one of these is at work: two at once would fight for the cores."""
+
+        def begin(*_: Any) -> None:
+            self._turn.acquire()
+
+        def end(*_: Any) -> None:
+            self._turn.release()
+
+        network.register_forward_pre_hook(begin)
+        network.register_forward_hook(end, always_call=True)
+        return network
+
+
+def fingerprint(
+    config: VectorizeConfig, package: ModelPackage, source: RasterSource, tiles: Sequence[Tile], means: Means
+) -> dict[str, Any]:
+    """What a job folder belongs to: raster, model, and all that decides what the networks are shown and say."""
+    windows = np.array([(t.row, t.col, *t.core, *t.padded) for t in sorted(tiles)], dtype="<i8")
     return {
         "raster": source.fingerprint,
         "model": package.hash,
         "score_threshold": config.score_threshold,
         "tile_size_px": config.tile_size_px,
         "overlap_px": config.overlap_px,
-        "precision": config.precision,
+        "tiles of the area": hashlib.blake2s(windows.tobytes(), digest_size=16).hexdigest(),
+        "device": means.device.type,
+        "precision": means.precision,
+        "version": VERSION,
     }
 
 
@@ -252,26 +320,3 @@ def _pace(finished: int, total: int, started: float) -> str:
         return f"{total} tiles"
     left = (time.monotonic() - started) / finished * (total - finished)
     return f"tile {finished} of {total}, {left / 60:.0f} min left" if left > 90 else f"tile {finished} of {total}"
-
-
-class Clock:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self.stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block as `name`."""
-        start = time.monotonic()
-        yield
-        self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - start
-
-    def total(self) -> float:
-        """Seconds since the clock was made."""
-        return time.monotonic() - self._start
-
-    def rounded(self) -> dict[str, float]:
-        """Stages to hundredths of a second."""
-        return {name: round(seconds, 2) for name, seconds in self.stages.items()}
