@@ -11,6 +11,7 @@ import shapely
 from .contracts import Grid
 from .crs import transform_geometries
 from .errors import EngineError, VectorError
+from .network import vector_access
 
 LEAST_PX = 1.0
 """A smaller area, in pixels of the working grid, is a slip of the mouse."""
@@ -75,8 +76,8 @@ def _reach(grid: Grid, crs_wkt: str) -> shapely.Polygon:
 def _read(path: str) -> tuple[np.ndarray, str]:
     """The polygons of a layer, valid, object[N], and the WKT of its CRS. Raises `VectorError`."""
     try:
-        frame = gpd.read_file(path)
-        geometry = frame.geometry
+        with vector_access(path):
+            geometry = gpd.read_file(path).geometry
     except Exception as error:  # pyogrio raises several unrelated types
         reason = " ".join(str(error).split())[:200]
         raise VectorError(f"The area {path} cannot be read ({reason})", "Choose a polygon layer") from error

@@ -20,6 +20,7 @@ from .crs import center_lonlat, metric_crs, transform_geometries
 from .errors import VectorError
 from .geometry import shape_outlines
 from .geopackage import write_geopackage
+from .network import vector_access
 from .progress import Reporter
 
 OUTPUT_LAYER = "buildings"
@@ -95,7 +96,8 @@ def read_layer(source: str) -> gpd.GeoDataFrame:
     if not Path(path).exists() and "://" not in path and not path.startswith("/vsi"):
         raise VectorError(f"There is no file {path}", "Choose an existing vector file")
     try:
-        layers = pyogrio.list_layers(path)
+        with vector_access(path):
+            layers = pyogrio.list_layers(path)
         if layer is None:
             names = [str(n) for n, kind in layers if kind is not None]
             polygonal = [str(n) for n, kind in layers if kind and ("Polygon" in kind or "Surface" in kind)]
@@ -104,12 +106,14 @@ def read_layer(source: str) -> gpd.GeoDataFrame:
             raise VectorError(f"{path} has no layer {layer!r}", f"It has: {', '.join(map(str, layers[:, 0]))}")
         if layer is None:
             raise VectorError(f"{path} has no layer with geometry", "Choose a polygon layer")
-        table = pyogrio.read_dataframe(path, layer=layer, fid_as_index=True)
-        table = _restore_integers(table, pyogrio.read_info(path, layer=layer))
+        with vector_access(path):
+            table = pyogrio.read_dataframe(path, layer=layer, fid_as_index=True)
+            table = _restore_integers(table, pyogrio.read_info(path, layer=layer))
     except VectorError:
         raise
     except Exception as error:  # pyogrio and GDAL raise many types
-        raise VectorError(f"{path} cannot be read ({error})", "Check the file in QGIS") from error
+        reason = " ".join(str(error).split())
+        raise VectorError(f"{path} cannot be read ({reason})", "Check the file in QGIS") from error
     if table.crs is None:
         raise VectorError(
             f"The layer {layer!r} has no coordinate system", "Assign the right one in QGIS (Layer > Set CRS)"

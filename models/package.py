@@ -118,8 +118,16 @@ class ModelPackage:
         import torch
 
         weights = self.weights(network)
-        with torch.device("meta"):  # sizes without memory
-            wanted = {name: tensor.shape for name, tensor in build().state_dict().items()}
+        try:
+            with torch.device("meta"):  # sizes without memory
+                wanted = {name: tensor.shape for name, tensor in build().state_dict().items()}
+        except ModelPackageError:
+            raise
+        except Exception as error:  # parameters within bounds may still make no sense to an architecture
+            raise ModelPackageError(
+                f"The {network} in {self.path} cannot be built ({' '.join(str(error).split())})",
+                "Use a package made by this version",
+            ) from error
         given = {name: tensor.shape for name, tensor in weights.items()}
         if wanted != given:
             odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))

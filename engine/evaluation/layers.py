@@ -17,6 +17,7 @@ import shapely
 from ..crs import center_lonlat, metric_crs, parse_crs, transform_geometries
 from ..errors import VectorError
 from ..geopackage import write_geopackage
+from ..network import vector_access
 from ..progress import Reporter
 
 _POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -131,15 +132,16 @@ def read_vectors(path: str, wanted: tuple[str, ...] = ()) -> tuple[geopandas.Geo
     """
     source, _, layer = path.partition("|layername=")
     try:
-        found = pyogrio.list_layers(source)
-        polygonal = [name for name, kind in found if kind and "Polygon" in kind] or [name for name, kind in found]
-        name = layer or (polygonal[0] if polygonal else None)
-        fields = {field.lower(): field for field in reversed(list(pyogrio.read_info(source, layer=name)["fields"]))}
-        columns = {fields[field.lower()]: field for field in wanted if field.lower() in fields}
-        frame = pyogrio.read_dataframe(source, layer=name, columns=list(columns), fid_as_index=True)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
+        with vector_access(source):
+            found = pyogrio.list_layers(source)
+            polygonal = [name for name, kind in found if kind and "Polygon" in kind] or [name for name, kind in found]
+            name = layer or (polygonal[0] if polygonal else None)
+            fields = {field.lower(): field for field in reversed(list(pyogrio.read_info(source, layer=name)["fields"]))}
+            columns = {fields[field.lower()]: field for field in wanted if field.lower() in fields}
+            frame = pyogrio.read_dataframe(source, layer=name, columns=list(columns), fid_as_index=True)
+    except Exception as error:  # pyogrio, GDAL and GEOS raise many types
         raise VectorError(
-            f"{path} cannot be read as a vector layer ({error})", "Check the path and the file"
+            f"{path} cannot be read as a vector layer ({' '.join(str(error).split())})", "Check the path and the file"
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise VectorError(f"{path} has no geometry", "Give a polygon layer")

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..errors import RasterError
+from ..network import gdal_network_options, is_remote
 from .vrt import check_sources
 
 _LIMITS = {
@@ -21,25 +22,12 @@ _LIMITS = {
     "GDAL_HTTP_TIMEOUT": 30,
     "GDAL_HTTP_MAX_RETRY": 3,
 }
-# A local file may point to the network (a VRT with /vsicurl/ inside); these make such reads fail at once.
-_OFFLINE = {
-    "GDAL_HTTP_PROXY": "http://127.0.0.1:9",
-    "GDAL_HTTPS_PROXY": "http://127.0.0.1:9",
-    "GDAL_HTTP_MAX_RETRY": 0,
-    "GDAL_HTTP_CONNECTTIMEOUT": 1,
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing",
-}
 _MAX_BLOCK_BYTES = 2**30
-
-
-def is_remote(path: str) -> bool:
-    """Say whether the user himself named something other than a local file."""
-    return "://" in path or path.startswith(("/vsi", "<")) or path.upper().startswith(("WMS:", "WMTS:", "WCS:"))
 
 
 def gdal_environment(path: str) -> AbstractContextManager:
     """GDAL's settings for reading `path`, for the calling thread, to be entered around every access."""
-    return rasterio.Env(**(_LIMITS if is_remote(path) else {**_LIMITS, **_OFFLINE}))
+    return rasterio.Env(**{**_LIMITS, **gdal_network_options(path)})
 
 
 def open_dataset(path: str, *, overview: int | None = None) -> rasterio.DatasetReader:

@@ -69,7 +69,7 @@ def load_chips(folder: str | Path, split: str | None = None) -> list[Chip]:
         raise TrainingError(
             f"{folder} is not a chip folder (annotations.json is missing)", "Make one with exporttrainingdata"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(
             f"annotations.json of {folder} is damaged ({error})", "Export the training data again"
         ) from error
@@ -83,7 +83,11 @@ def load_chips(folder: str | Path, split: str | None = None) -> list[Chip]:
 
 def _load_chip(folder: Path, entry: dict[str, Any], annotations: list[dict[str, Any]]) -> Chip:
     file = folder / str(entry["file_name"])
-    if not file.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+        inside = False
+    if not inside:
         raise TrainingError(f"The chip {entry['file_name']} lies outside its folder", "Do not use this folder")
     image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:
