@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MARK = "finetune.json"
 FINEST = 0.6  # chips are this much finer than the model's pixel: what the jitter magnifies to
-SCENES = 18
+SCENES, WATCHED = 18, 4  # generated ones, and how many of them only say what is forgotten
 TRUNK_SHARE = 0.12  # of a training from scratch, for the trunk alone
 _NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "epochs", "validations",
                    "patience", "device", "precision", "threads")  # fmt: skip
@@ -67,14 +67,13 @@ def finetune(config: FinetuneConfig, reporter: Reporter) -> dict[str, Any]:
     _claim(folder, config, base)
     with reporter.span(0.0, 0.1):
         data = prepare_data(config, folder, pixel_m, reporter)
-    if config.from_scratch:
-        architecture = config.architecture or entry["architecture"]
-        parameters = entry["parameters"] if architecture == entry["architecture"] else {}
-        start = Start(parameters, None, 0, config.validations, config.patience)
-    else:
-        architecture = entry["architecture"]
-        weights = base.weights("detector")
-        start = Start(entry["parameters"], weights, config.frozen_stages, config.validations, config.patience)
+    architecture = (config.from_scratch and config.architecture) or entry["architecture"]
+    start = Start(
+        entry["parameters"] if architecture == entry["architecture"] else {},
+        None if config.from_scratch else base.weights("detector"),
+        frozen_stages=0 if config.from_scratch else config.frozen_stages,
+        validations=config.validations, patience=config.patience, watched=GENERATED,
+    )  # fmt: skip
     training = _plan(config, data, architecture, pixel_m)
     package = Packer(config, base, architecture, start.parameters, pixel_m, data)
     with reporter.span(0.1, 0.95):
@@ -153,7 +152,7 @@ def prepare_data(config: FinetuneConfig, folder: Path, pixel_m: float, reporter:
         target = folder / "scenes"
         if not (target / "annotations.json").exists():
             with reporter.span(0.7, 1.0):
-                write_scene_chips(target, SCENES, seed=config.seed, reporter=reporter)
+                write_scene_chips(target, SCENES, seed=config.seed, kept_aside=WATCHED, reporter=reporter)
         folders.append(str(target))
         weights = share_out(local, config.scenes_share)
     ground_m2 = sum(c.labels.size * c.pixel_m**2 for c in chips if c.split == "train")
@@ -271,7 +270,7 @@ def _finish(
     facts = {
         "model": package.name, "model_hash": package.hash, "base": base.name, "gained": gained,
         "before": before.figures, "after": after.figures, "score_exponent": package.manifest["score_exponent"],
-        "steps": tuner.step, "best_step": best["step"], "seconds": round(tuner.seconds, 1),
+        "steps": tuner.step, "best_step": best["step"], "mix": best["mix"], "seconds": round(tuner.seconds, 1),
         "stopped_early": not tuner.is_patient, "buildings": data.buildings, "history": tuner.history,
         "pixel_m": packer.pixel_m, "thresholds": {"before": threshold_curves(before), "after": threshold_curves(after)},
         "export": data.export, "settings": config.to_dict(),

@@ -77,7 +77,7 @@ def write_report(
         f"<h1>Fine-tuning of {escape(facts['base'])}</h1><p>{escape(facts['model'])}: learnt from "
         f"{data['train']} outlines, measured on {data['val']} others in blocks of ground the training did not see. "
         f"{facts['steps']} steps in {facts['seconds'] / 60:.1f} minutes; the weights are those of step "
-        f"{facts['best_step']}.</p>",
+        f"{facts['best_step']}{_describe_mix(facts['mix'])}.</p>",
         *(f"<p class='note'>{note}</p>" for note in notes),
         "<h2>Before and after</h2>",
         _precisions(before, after),
@@ -143,14 +143,25 @@ def _compare(before: Measurement, after: Measurement, key: str) -> str:
     return f"<td>{old:.3f}</td><td>{new:.3f}</td><td>{new - old:+.3f}</td>"
 
 
+def _describe_mix(mix: float) -> str:
+    return "" if mix == 1 else f", mixed with those of the start: {mix:.0%} of what was learnt"
+
+
 def _history(history: Sequence[dict[str, Any]]) -> str:
-    steps = np.array([entry["step"] for entry in history], float)
+    learnt = [entry for entry in history if entry["mix"] == 1]
+    steps = np.array([entry["step"] for entry in learnt], float)
     series = [
-        Series(name, steps, np.array([entry["validation"]["all"][name] for entry in history]))
+        Series(name, steps, np.array([entry["validation"]["all"][name] for entry in learnt]))
         for name in ("AP50", "AP", "best_F1")
     ]
+    if all("watched" in entry for entry in learnt):
+        series.append(Series("AP, generated", steps, np.array([entry["watched"]["AP"] for entry in learnt])))
     chart = line_chart(series, x_label="step", y_label="validation", x_range=(0.0, max(steps.max(), 1.0)))
-    return f"<figure>{chart}<figcaption>Figures of the averaged weights on the validation chips</figcaption></figure>"
+    tried = ", ".join(f"{e['mix']:.0%}: {e['validation']['all']['AP']:.3f}" for e in history if e["mix"] != 1)
+    text = "Figures of the averaged weights on the validation chips" + (
+        f"; AP with only a part of what was learnt, the rest from the start: {tried}" if tried else ""
+    )
+    return f"<figure>{chart}<figcaption>{text}</figcaption></figure>"
 
 
 def _losses(losses: Sequence[dict[str, float]]) -> list[str]:

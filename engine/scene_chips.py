@@ -18,11 +18,12 @@ SOURCE = "generated"
 
 
 def write_scene_chips(
-    folder: str | Path, count: int, *, seed: int, reporter: Reporter, by_style: bool = False
+    folder: str | Path, count: int, *, seed: int, reporter: Reporter, by_style: bool = False, kept_aside: int = 0
 ) -> None:
     """Write a chip folder of `count` scenes of all styles in turn, split ``train``.
 
     Args:
+        kept_aside: as many of them, spread over the styles, are of the split ``val`` instead.
         by_style: each style is a source of its own, ``scene-<style>``, to be weighted apart; else all
             are the source `SOURCE`.
 
@@ -44,4 +45,5 @@ def write_scene_chips(
             for value, outline in enumerate(scene.outlines, start=1):
                 labels[rasterize([outline], labels.shape) > 0] = value
             source = f"scene-{style}" if by_style else SOURCE
-            writer.add(f"scene-{index:04d}", scene.image, labels, split="train", source=source, pixel_m=pixel_m)
+            split = "val" if (index + 1) * kept_aside // count > index * kept_aside // count else "train"
+            writer.add(f"scene-{index:04d}", scene.image, labels, split=split, source=source, pixel_m=pixel_m)

@@ -1,4 +1,5 @@
-"""Fine-tuning: a trained detector learns a new place, as long as that place's validation chips gain by it."""
+"""Fine-tuning: a trained detector learns a new place, as long as that place's validation chips gain by it and
+generated scenes kept aside do not lose much: they stand for all the other places."""
 
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ from ...models.detector import MaskRCNN, build_detector
 from ..config import TrainDetectorConfig
 from ..errors import TrainingError
 from ..progress import Reporter
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, save_checkpoint
 from .detector import DetectorTrainer
+from .validate import validate_detector
+
+MIXES = (0.75, 0.5, 0.25)  # of the learnt weights in the start's, tried at the end (WiSE-FT, Wortsman et al. 2022)
+TOLERATED = 0.01  # AP that may be lost on the watched source; what goes beyond counts as lost in the place
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Start:
         frozen_stages: stages of the trunk that stay as they are; the stem goes with the first.
         validations: measurements over the whole budget.
         patience: measurements without gain that end the run; 0 never.
+        watched: source whose validation chips say what is forgotten.
     """
 
     parameters: dict[str, Any]
@@ -35,11 +41,13 @@ class Start:
     frozen_stages: int = 0
     validations: int = 10
     patience: int = 0
+    watched: str = ""
 
 
 class FineTuner(DetectorTrainer):
     """A `DetectorTrainer` that measures before the first step, keeps the best weights, and stops when they
-    do not get better. ``best.pt`` holds the start's own weights until something beats them.
+    do not get better. ``best.pt`` holds the start's own weights until something beats them. In the end it
+    tries what lies between the start and the learnt weights.
 
     Args:
         on_gain: called after every measurement that is the best so far, the one at the start left out.
@@ -59,7 +67,7 @@ class FineTuner(DetectorTrainer):
         for part in frozen:
             part.requires_grad_(False)
         self.history = read_history(self.folder / "log.jsonl", self.step)
-        self.best = max([self.best, *(entry["validation"]["all"]["AP"] for entry in self.history)])
+        self.best = max([self.best, *(entry["value"] for entry in self.history)])
 
     def _build(self) -> MaskRCNN:
         return build_detector(self.config.architecture, self.start.parameters)
@@ -69,6 +77,8 @@ class FineTuner(DetectorTrainer):
         if hasattr(self, "sampler"):
             return
         super().load_data()
+        self.watch = [chip for chip in self.validation if chip.source == self.start.watched]
+        self.validation = [chip for chip in self.validation if chip.source != self.start.watched]
         if not sum(chip.buildings for chip in self.validation):
             raise TrainingError(
                 "No building is kept aside to measure with", "Outline more buildings, over a larger area"
@@ -81,22 +91,38 @@ class FineTuner(DetectorTrainer):
             self._validate({})
             self.save()
         super().run()
+        if self.start.weights is not None:
+            self._mix()
         return self.best_state()["figures"]
+
+    def _mix(self) -> None:
+        """Measure the weights between those of the start and the learnt ones."""
+        assert self.start.weights is not None
+        learnt = {name: tensor.clone() for name, tensor in self.average.model.state_dict().items()}
+        start = {name: tensor.to(self.device) for name, tensor in self.start.weights.items()}
+        tried = {entry["mix"] for entry in self.history if entry["step"] == self.step}
+        for mix in MIXES:
+            if mix not in tried:
+                between = {name: torch.lerp(start[name], tensor, mix) if tensor.is_floating_point() else tensor
+                           for name, tensor in learnt.items()}  # fmt: skip
+                self.average.model.load_state_dict(between)
+                self._measure({}, mix)
+        self.average.model.load_state_dict(learnt)
 
     def best_state(self) -> dict[str, Any]:
         """``model`` (weights), ``figures`` and ``step`` of the best measurement so far."""
         state = load_checkpoint(self.folder / "best.pt")
         if state is None:
             raise TrainingError("Nothing was measured yet", "Run it again to continue")
-        best = max(self.history, key=lambda entry: entry["validation"]["all"]["AP"])
-        return {**state, "step": best["step"]}
+        best = max(self.history, key=lambda entry: entry["value"])
+        return {**state, "step": best["step"], "mix": best["mix"]}
 
     # -- when to measure, when to stop ----------------------------------------------------------------
 
     @property
     def is_patient(self) -> bool:
         """Whether the last `Start.patience` measurements still hold the best one."""
-        scores = [entry["validation"]["all"]["AP"] for entry in self.history]
+        scores = [entry["value"] for entry in self.history if entry["mix"] == 1]
         patience = self.start.patience
         return not patience or len(scores) <= patience or max(scores[-patience:]) > max(scores[:-patience])
 
@@ -109,13 +135,35 @@ class FineTuner(DetectorTrainer):
         return super().fraction >= len(self.history) / self.start.validations and super().fraction < 1
 
     def _validate(self, losses: dict[str, float]) -> dict[str, Any]:
-        if self.history and self.history[-1]["step"] == self.step:
-            return self.history[-1]["validation"]
-        before = self.best
-        figures = super()._validate(losses)
-        self.history.append({"step": self.step, "validation": figures, "seconds": self.seconds, "losses": dict(losses)})
-        if self.step and self.best > before:
-            self.on_gain(self)
+        for entry in self.history:
+            if entry["step"] == self.step:
+                return entry["validation"]
+        return self._measure(losses, 1.0)
+
+    def _measure(self, losses: dict[str, float], mix: float) -> dict[str, Any]:
+        """Measure the averaged weights, and keep them if they are the best so far."""
+        run = {"pixel_m": self.config.pixel_m, "bfloat16": self.bfloat16, "reporter": self.reporter}
+        figures = validate_detector(self.average.model, self.validation, **run)
+        pooled = self.latest = figures["all"]
+        value, told = pooled["AP"], ""
+        entry = {"step": self.step, "mix": mix, "seconds": self.seconds, "validation": figures}
+        if self.watch:
+            watched = entry["watched"] = validate_detector(self.average.model, self.watch, **run)["all"]
+            before = self.history[0]["watched"]["AP"] if self.history else watched["AP"]
+            value -= max(before - watched["AP"] - TOLERATED, 0.0)
+            told = f"; on generated scenes AP {watched['AP']:.3f} AP50 {watched['AP50']:.3f}"
+        entry["value"] = value
+        self._log(**entry)
+        self.history.append({**entry, "losses": dict(losses)})
+        self.reporter.log(
+            f"step {self.step}{f', {mix:.0%} of what was learnt' if mix != 1 else ''}: "
+            f"AP {pooled['AP']:.3f} AP50 {pooled['AP50']:.3f}{told}"
+        )
+        if value > self.best:
+            self.best = value
+            save_checkpoint(self.folder / "best.pt", {"model": self.average.model.state_dict(), "figures": figures})
+            if self.step:
+                self.on_gain(self)
         return figures
 
 
@@ -124,12 +172,12 @@ def read_history(log: Path, step: int, *, losses: bool = False) -> list[dict[str
 
     What a killed run wrote after its last checkpoint, and a line it did not finish, do not count.
     """
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[tuple[int, float], dict[str, Any]] = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if ("validation" not in entry) == losses and entry["step"] <= step:
-            found[entry["step"]] = entry
+            found[entry["step"], -entry.get("mix", 1.0)] = entry
     return [found[key] for key in sorted(found)]

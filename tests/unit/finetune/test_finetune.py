@@ -213,7 +213,55 @@ def test_generated_scenes_get_their_share():
 
 def test_history_forgets_what_came_after_the_checkpoint(tmp_path):
     log = tmp_path / "log.jsonl"
-    entries = [{"step": s, "validation": {"all": {"AP": s}}} for s in (0, 10, 20)] + [{"step": 15, "loss_mask": 1.0}]
+    entries = [{"step": s, "mix": 1.0, "value": s} | {"validation": {}} for s in (0, 10, 20)]
+    entries += [{"step": 10, "mix": 0.5, "value": 3.0, "validation": {}}, {"step": 15, "loss_mask": 1.0}]
     log.write_text("\n".join(json.dumps(e) for e in entries) + '\n{"step": 5, "val')
-    assert [e["step"] for e in read_history(log, 15)] == [0, 10]
+    assert [(e["step"], e["mix"]) for e in read_history(log, 15)] == [(0, 1.0), (10, 1.0), (10, 0.5)]
     assert [e["step"] for e in read_history(log, 15, losses=True)] == [15]
+
+
+def test_what_lies_between_old_and_learnt_weights_is_tried(base, place, tmp_path):
+    finetune(config(base, place, tmp_path, learning_rate=1e-3), Reporter())
+    history = read_history(tmp_path / "work" / "run" / "log.jsonl", 2)
+    assert [(entry["step"], entry["mix"]) for entry in history] == [
+        (0, 1.0), (2, 1.0), (2, 0.75), (2, 0.5), (2, 0.25),
+    ]  # fmt: skip
+    lines = (tmp_path / "work" / "run" / "log.jsonl").read_text().splitlines()
+    finetune(config(base, place, tmp_path, learning_rate=1e-3), Reporter())  # finished: nothing is done again
+    assert (tmp_path / "work" / "run" / "log.jsonl").read_text().splitlines() == lines
+    state = torch.load(tmp_path / "work" / "run" / "last.pt", weights_only=True)
+    old = weights(base)["dense.3.bias"]
+    assert not torch.equal(state["average"]["dense.3.bias"], old)  # the last state is the learnt one, not a mixture
+
+
+def test_losing_generated_scenes_counts_against_the_gain(base, place, tmp_path, monkeypatch):
+    """AP grows in the place at every measurement and falls on the scenes kept aside: the start wins."""
+    from cadastral_vectorizer.engine.training import fine_tuner
+
+    calls = {"local": 0, "watched": 0}
+
+    def measured(model, chips, **_):
+        kind = "watched" if chips[0].source == "generated" else "local"
+        calls[kind] += 1
+        value = 0.3 + 0.02 * calls[kind] if kind == "local" else 0.5 - 0.1 * calls[kind]
+        return {"all": {"AP": value, "AP50": value, "best_F1": value, "best_score": 0.5}}
+
+    monkeypatch.setattr(fine_tuner, "validate_detector", measured)
+    chips = chip_folder(tmp_path / "chips", ("train", "val"))
+    with ChipWriter(tmp_path / "work" / "scenes") as writer:
+        for split in ("train", "val"):
+            labels = np.zeros((128, 128), np.int32)
+            labels[40:80, 40:80] = 1
+            writer.add(split, np.full((128, 128, 3), 90, np.uint8), labels, split=split, source="generated",
+                       pixel_m=PIXEL)  # fmt: skip
+    result = finetune(
+        config(base, place, tmp_path, rasters=(), annotations="", chips=(chips,), scenes_share=0.3), Reporter()
+    )
+    assert calls == {"local": 5, "watched": 5} and not result["gained"]
+
+
+def test_an_epoch_shows_as_much_ground_as_the_chips(base, place, tmp_path):
+    chips = chip_folder(tmp_path / "chips", ("train",) * 6 + ("val",))
+    settings = {"rasters": (), "annotations": "", "chips": (chips,), "steps": 0, "batch_size": 1}
+    result = finetune(config(base, place, tmp_path, epochs=2.0, **settings), Reporter())
+    assert result["steps"] == 2 * 6 * 128**2 / 256**2
