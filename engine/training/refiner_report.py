@@ -20,6 +20,8 @@ FIGURES = {
     "boundary_iou_25cm": "Boundary IoU (0.25 m)", "hausdorff_px": "Hausdorff (crop px)",
     "hausdorff95_px": "Hausdorff, 95th percentile (crop px)",
 }  # fmt: skip
+FEW = 30
+"""Masks below which figures say little."""
 COLOURS = ("#1f6fb4", "#c5512a", "#047857")
 STYLE = """body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:right}
@@ -51,12 +53,18 @@ def write_report(
     before = card["validation"]["all"]["before"]
     steps = [entry["step"] for entry in log]
     losses = [entry for entry in log if "loss" in entry]
+    losses = losses if len(losses) > 1 else []
+    start = log[0]["validation"] if steps[0] == 0 else {}
+    masks = sum(figures["before"]["masks"] for source, figures in card["validation"].items() if source != "all")
+    if masks < FEW:
+        notes = [*notes, f"Measured on {masks:.0f} masks only: differences of a few hundredths mean nothing."]
+    loss = curve("Training loss", [e["step"] for e in losses], {"loss": [e["loss"] for e in losses]}) if losses else ""
     parts = [
         f"<h1>Mask refiner {html.escape(card['variant'])}</h1>",
         f"<p>Best weights of step {card['step']} of {steps[-1]}. Figures are means over masks of the validation "
         "chips; &ldquo;all&rdquo; is the mean over the sources.</p>",
         *(f"<p class='note'>{html.escape(note)}</p>" for note in notes),
-        curve("Training loss", [e["step"] for e in losses], {"loss": [e["loss"] for e in losses]}) if losses else "",
+        loss,
         curve(
             "IoU and boundary IoU on the validation chips; dashed: before refinement",
             steps,
@@ -69,7 +77,7 @@ def write_report(
             {key: [figures[key] for figures in after] for key in ("precision", "recall", "f1")},
             {key: before[key] for key in ("precision", "recall", "f1")},
         ),
-        *(table(source, figures) for source, figures in card["validation"].items()),
+        *(table(source, figures, start.get(source)) for source, figures in card["validation"].items()),
         "<p>Pictures: red the coarse mask, blue the refined one, yellow the truth.</p>",
         *(picture(source, pairs[source], refined[source]) for source in pairs),
     ]
@@ -80,15 +88,20 @@ def write_report(
         raise OutputError(f"The report {path} cannot be written ({error.strerror})", "Free some space") from error
 
 
-def table(source: str, figures: dict[str, dict[str, float]]) -> str:
-    """Before, after and the change of every figure of a source."""
-    rows = [
-        f"<tr><td>{name}</td><td>{before:.4f}</td><td>{after:.4f}</td><td>{after - before:+.4f}</td></tr>"
-        for key, name in FIGURES.items()
-        if key in figures["before"]
-        for before, after in [(figures["before"][key], figures["after"][key])]
-    ]
-    head = "<tr><th></th><th>before</th><th>after</th><th>change</th></tr>"
+def table(
+    source: str, figures: dict[str, dict[str, float]], start: dict[str, dict[str, float]] | None = None
+) -> str:
+    """Before, after and the change of every figure of a source; also after the refiner training started from."""
+    rows = []
+    for key, name in FIGURES.items():
+        if key in figures["before"]:
+            before, after = figures["before"][key], figures["after"][key]
+            cells = [f"{before:.4f}", *([f"{start['after'][key]:.4f}"] if start else []), f"{after:.4f}"]
+            cells = [f"<td>{cell}</td>" for cell in (name, *cells, f"{after - before:+.4f}")]
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+    old = "<th>old refiner</th>" if start else ""
+    count = "" if source == "all" else f"{figures['before']['masks']:.0f} masks"
+    head = f"<tr><th>{count}</th><th>before</th>{old}<th>after</th><th>change</th></tr>"
     return f"<h2>{html.escape(source)}</h2><table>{head}{''.join(rows)}</table>"
 
 
