@@ -1,0 +1,130 @@
+"""Several orthophotos, bands in any order, damaged files and tiles of a web layer, through qgis_process."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from osgeo import gdal
+from support import FIELDS, polygon_file, read_layer
+
+WORLD = 2 * 20037508.342789244
+ZOOM = 19
+
+
+def matched(found, truth):
+    """Number of outlines of `truth` with one of `found` of IoU 0.5 or more."""
+    count = 0
+    for outline in truth:
+        shares = (outline.Intersection(f).Area() / outline.Union(f).Area() for f in found if f.Intersects(outline))
+        count += max(shares, default=0.0) >= 0.5
+    return count
+
+
+def geometries(path):
+    return [geometry for _, geometry in read_layer(path)[1]]
+
+
+def overlap(shapes):
+    """Greatest area two of the shapes share."""
+    pairs = ((a, b) for k, a in enumerate(shapes) for b in shapes[:k] if a.Intersects(b))
+    return max((a.Intersection(b).Area() for a, b in pairs), default=0.0)
+
+
+@pytest.fixture(scope="module")
+def whole(vectorize, scene, tmp_path_factory):
+    """The buildings of the whole scene."""
+    output = tmp_path_factory.mktemp("whole") / "out.gpkg"
+    done = vectorize(scene[0], output)
+    assert done.returncode == 0, done.errors
+    return geometries(output)
+
+
+def test_two_orthophotos_give_every_building_once_and_whole(vectorize, scene, whole, tmp_path):
+    """The scene in two parts that overlap, the second with other bands first, in degrees and in 16 bit."""
+    swapped = [3, 2, 1]
+    west, east, output = tmp_path / "west.tif", tmp_path / "east.tif", tmp_path / "out.gpkg"
+    gdal.Translate(str(west), str(scene[0]), srcWin=[0, 0, 240, 320], bandList=swapped)
+    part = gdal.Translate("", str(scene[0]), format="MEM", srcWin=[160, 0, 240, 320], bandList=swapped)
+    gdal.Warp(str(east), part, dstSRS="EPSG:4326", resampleAlg="cubic", dstNodata=0)
+    done = vectorize(west, output, MORE_INPUTS=east, BANDS="3;2;1", JOB_FOLDER=tmp_path / "job")
+    assert done.returncode == 0, done.errors
+    names, rows = read_layer(output)
+    found = [geometry for _, geometry in rows]
+    assert names == FIELDS and int(done.value("BUILDINGS")) == len(rows)
+    assert overlap(found) < 0.01
+    assert matched(found, whole) >= 0.75 * len(whole)
+    assert len(found) <= 1.3 * len(whole)
+    again = tmp_path / "again.gpkg"
+    redone = vectorize(west, again, MORE_INPUTS=east, BANDS="3;2;1", JOB_FOLDER=tmp_path / "job")
+    assert redone.returncode == 0, redone.errors
+    assert [g.ExportToWkb() for g in geometries(again)] == [g.ExportToWkb() for g in found]
+    refused = vectorize(west, again, MORE_INPUTS=tmp_path / "nowhere.tif").sentence
+    assert "nowhere.tif" in refused or "MORE_INPUTS" in refused
+
+
+def test_what_cannot_be_read_ends_the_run_or_is_left_out_and_marked(vectorize, scene, whole, tmp_path):
+    damaged, output = tmp_path / "damaged.tif", tmp_path / "out.gpkg"
+    options = ["TILED=YES", "BLOCKXSIZE=128", "BLOCKYSIZE=128", "COMPRESS=DEFLATE"]
+    gdal.Translate(str(damaged), str(scene[0]), creationOptions=options)
+    dataset = gdal.Open(str(damaged))
+    band = dataset.GetRasterBand(1)
+    offset, size = (int(band.GetMetadataItem(f"BLOCK_{what}_1_1", "TIFF")) for what in ("OFFSET", "SIZE"))
+    del band, dataset
+    with damaged.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(size))
+    sentence = vectorize(damaged, output, JOB_FOLDER=tmp_path / "job").sentence
+    assert "cannot be read at pixels" in sentence and "same job folder" in sentence
+    assert not output.exists()
+    done = vectorize(damaged, output, JOB_FOLDER=tmp_path / "job", SKIP_UNREADABLE="true")
+    assert done.returncode == 0, done.errors
+    assert "cannot be read and were left out" in done.output + done.errors
+    left, pixel, _, top, _, _ = gdal.Open(str(scene[0])).GetGeoTransform()
+    gap = [left + 128 * pixel, left + 256 * pixel, top - 256 * pixel, top - 128 * pixel]
+    beside = 0
+    for attributes, geometry in read_layer(output)[1]:
+        west, east, south, north = geometry.GetEnvelope()
+        if "cannot be read" in attributes["check"]:
+            beside += 1
+            assert attributes["edge"]
+            assert west < gap[1] + 1 and east > gap[0] - 1 and south < gap[3] + 1 and north > gap[2] - 1
+        middle = geometry.Centroid()
+        assert not (gap[0] + 2 < middle.GetX() < gap[1] - 2 and gap[2] + 2 < middle.GetY() < gap[3] - 2)
+    assert beside
+
+
+@pytest.fixture
+def tiles(scene, tmp_path):
+    """The scene as tiles of the web, in a folder: the layer's source."""
+    warped = gdal.Warp("", str(scene[0]), format="MEM", dstSRS="EPSG:3857", resampleAlg="cubic", dstAlpha=True)
+    left, pixel, _, top, _, _ = warped.GetGeoTransform()
+    side = WORLD / 2**ZOOM
+    columns = range(int((left + WORLD / 2) // side), int((left + pixel * warped.RasterXSize + WORLD / 2) // side) + 1)
+    rows = range(int((WORLD / 2 - top) // side), int((WORLD / 2 - top + pixel * warped.RasterYSize) // side) + 1)
+    for column in columns:
+        folder = tmp_path / "tiles" / str(ZOOM) / str(column)
+        folder.mkdir(parents=True)
+        for row in rows:
+            west, north = column * side - WORLD / 2, WORLD / 2 - row * side
+            tile = gdal.Warp("", warped, format="MEM", outputBounds=[west, north - side, west + side, north],
+                             width=256, height=256, resampleAlg="cubic")  # fmt: skip
+            gdal.GetDriverByName("PNG").CreateCopy(str(folder / f"{row}.png"), tile)
+    return f"wms://type=xyz&url=file://{tmp_path}/tiles/{{z}}/{{x}}/{{y}}.png&zmin={ZOOM}&zmax={ZOOM}"
+
+
+def test_tiles_of_a_web_layer_are_drawn_and_vectorized(vectorize, scene, whole, tiles, tmp_path):
+    output = tmp_path / "out.gpkg"
+    assert "million are the limit" in vectorize(tiles, output).sentence
+    left, pixel, _, top, _, _ = gdal.Open(str(scene[0])).GetGeoTransform()
+    right, bottom = left + 400 * pixel, top - 320 * pixel
+    ring = f"{left} {top}, {right} {top}, {right} {bottom}, {left} {bottom}, {left} {top}"
+    area = polygon_file(tmp_path / "area.gpkg", [f"POLYGON(({ring}))"])
+    done = vectorize(tiles, output, AREA=area)
+    assert done.returncode == 0, done.errors
+    stretch = 1 / math.cos(math.radians(42))  # lengths in Web Mercator
+    shapes = geometries(output)
+    assert 0.6 * len(whole) <= len(shapes) <= 1.4 * len(whole)
+    size = np.sum([g.Area() for g in shapes]) / stretch**2
+    assert size == pytest.approx(np.sum([g.Area() for g in whole]), rel=0.3)
