@@ -226,7 +226,7 @@ class Refiner:
         """The redrawn instance on the working grid, or the input and why it is kept."""
         if not crop.valid[crop.coarse >= 128].any():
             return Answer(before, kept=NO_IMAGE)
-        certainty = expected_iou(probability)
+        certainty = expected_iou(np.where(crop.valid, probability, 0))
         if np.array_equal(probability >= 0.5, crop.coarse >= 128):
             return Answer(before, certainty, UNCHANGED)  # the way to the crop and back must not change a pixel
         side = crop.window.side

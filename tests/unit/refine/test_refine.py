@@ -4,11 +4,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cadastral_vectorizer.engine.contours import trace_probability
 from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.refine.crops import paste_window, resize_square, trim_instance
-from cadastral_vectorizer.engine.refine.refine import Gate, Refiner, expected_iou
+from cadastral_vectorizer.engine.refine.refine import (
+    NO_IMAGE,
+    NOT_CERTAIN,
+    NOTHING_SEEN,
+    TOO_SMALL,
+    UNCHANGED,
+    Gate,
+    Refiner,
+    expected_iou,
+)
 from cadastral_vectorizer.models.refiners import MaskRefiner, Refinement, build_refiner
 from cadastral_vectorizer.models.refiners.crops import Window, choose_window
 
@@ -216,6 +226,61 @@ def test_a_building_larger_than_every_crop_is_refined_reduced():
     expected[100:800, 100:800] = True
     mask = draw(refined, picture.shape)
     assert (mask & expected).sum() / (mask | expected).sum() > 0.99
+
+
+def test_a_mask_that_fills_the_raster_is_refined_inside_it():
+    picture = np.full((150, 170), 30, np.uint8)
+    picture[5:145, 6:165] = 220
+    instance = make_instance("a", (0, 0, 170, 150))
+    (refined,) = Refiner(BrightnessRefiner()).refine_instances([instance], make_reader(picture))
+    assert refined.refined
+    assert refined.box[0] >= 0 and refined.box[1] >= 0 and refined.box[2] <= 170 and refined.box[3] <= 150
+    assert np.count_nonzero(draw(refined, picture.shape) ^ (picture > 128)) <= 40
+
+
+def test_no_data_is_no_building_and_a_mask_that_touches_it_has_an_edge_there(scene):
+    picture, truths, instances = scene
+    plain = make_reader(picture)
+
+    def read(box, *, size):
+        image, valid = plain(box, size=size)
+        xs = box[0] + (np.arange(size[0]) + 0.5) * (box[2] - box[0]) / size[0]
+        valid = valid & (xs < 190)[None]
+        return image * valid, valid
+
+    answers = Refiner(BrightnessRefiner()).answer(instances, read)
+    cut_off = answers[2].instance
+    assert cut_off.refined and cut_off.edge and not answers[0].instance.edge
+    assert not draw(cut_off, picture.shape)[:, 191:].any()
+    gone = make_instance("gone", (195, 130, 228, 180))
+    (answer,) = Refiner(BrightnessRefiner()).answer([gone], read)
+    assert answer.instance is gone and answer.kept == NO_IMAGE and answer.certainty == 0
+
+
+def test_every_answer_says_why_the_input_was_kept(scene):
+    picture, truths, instances = scene
+    fitting = make_instance("fits", truths[0])
+    nowhere = make_instance("nowhere", (120, 90, 140, 110))
+    dot = make_instance("dot", (120, 90, 123, 92))
+    read = make_reader(picture)
+    answers = Refiner(BrightnessRefiner()).answer([instances[1], fitting, nowhere, dot], read)
+    assert [a.kept for a in answers] == ["", UNCHANGED, NOTHING_SEEN, TOO_SMALL]
+    assert [a.instance.refined for a in answers] == [True, False, False, False]
+    assert answers[0].certainty > 0.98
+    (unsure,) = Refiner(BrightnessRefiner(certainty=1.0)).answer(instances[:1], read)
+    assert unsure.kept == NOT_CERTAIN and unsure.instance is instances[0]
+
+
+def test_a_mask_fused_over_two_roofs_comes_apart_into_two_outlines(scene):
+    picture, truths, _ = scene
+    (x0, y0, _, _), (_, _, x1, y1) = truths[:2]
+    fused = make_instance("a", (x0, y0, x1, y1))
+    (refined,) = Refiner(BrightnessRefiner()).refine_instances([fused], make_reader(picture))
+    assert refined.refined
+    outlines = trace_probability(refined.probability, offset_xy=refined.box[:2])
+    assert len(outlines) == 2
+    for outline, truth in zip(sorted(outlines, key=lambda o: o.bounds[0]), truths):
+        assert np.abs(np.array(outline.bounds) - truth).max() < 1.0
 
 
 def test_only_parts_that_touch_the_input_are_kept():
