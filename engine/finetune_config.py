@@ -8,6 +8,8 @@ from typing import Any
 from .config import Config, TrainDetectorConfig, require_given, require_range
 from .errors import InvalidParameter
 
+ARCHITECTURES = ("compact", "resnet34", "resnet50", "resnet101")
+
 
 @dataclass(frozen=True)
 class ExportConfig(Config):

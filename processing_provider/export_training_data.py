@@ -40,6 +40,9 @@ class ExportTrainingData(CadastralAlgorithm):
             p.polygons("ANNOTATIONS", tr("Outlines of buildings"), tr("Drawn by hand, in any CRS; holes are kept.")),
             p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
                 tr("Polygons in which every building is outlined. Empty: everywhere.")),
+            p.polygons("NEGATIVES", tr("No buildings"), optional=True, help_text=
+                tr("Polygons around what was taken for a building and is none, such as yards or buses; also outside "
+                   "the annotated area. Training looks there more often.")),
             p.number("PIXEL_SIZE", tr("Ground pixel (metres)"),
                 tr("Of the images; coarser orthophotos keep their own."),
                 default=0.12, minimum=0.02, maximum=2.0),
@@ -90,7 +93,7 @@ class ExportTrainingData(CadastralAlgorithm):
         folder = self.parameterAsString(parameters, "OUTPUT_FOLDER", context)
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
             paths = {}
-            for field, parameter in (("annotations", "ANNOTATIONS"), ("area", "AREA")):
+            for field, parameter in ((name, name.upper()) for name in ("annotations", "area", "negatives")):
                 source = self.parameterAsSource(parameters, parameter, context)
                 if source is not None:
                     paths[field] = str(Path(name) / f"{field}.gpkg")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import ADVERSARIAL, DEVICES, PRECISIONS
+from ..engine.config import ADVERSARIAL, DEVICES, OPTIMIZERS, PRECISIONS
 from ..engine.errors import InvalidParameter, OutputError
-from ..engine.finetune_config import FinetuneConfig
+from ..engine.finetune_config import ARCHITECTURES, FinetuneConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
@@ -48,6 +48,9 @@ class FinetuneDetector(CadastralAlgorithm):
                 tr("Drawn by hand, in any CRS; holes are kept.")),
             p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
                 tr("Polygons in which every building is outlined. Empty: everywhere.")),
+            p.polygons("NEGATIVES", tr("No buildings"), optional=True, help_text=
+                tr("Polygons around what was taken for a building and is none, such as yards or buses; also outside "
+                   "the annotated area. Training looks there more often.")),
             p.folder("CHIPS", tr("Folder of training data"),
                 tr("Made by 'Export training data'; instead of orthophotos and outlines, or beside them.")),
             p.file("MODEL", tr("Model package to start from"),
@@ -58,6 +61,16 @@ class FinetuneDetector(CadastralAlgorithm):
             p.switch("FROM_SCRATCH", tr("From scratch"),
                 tr("Forget what the model knows. Takes thousands of outlines and many hours."),
                 default=False, advanced=True),
+            p.choice("ARCHITECTURE", tr("Architecture"),
+                tr("Of a network from scratch. The ResNets are those of the papers: up to ten times as large and "
+                   "slow as the compact one, for a machine with a graphics card."),
+                options=[tr("That of the model"), *ARCHITECTURES], advanced=True),
+            p.number("EPOCHS", tr("Epochs (0 = the minutes above)"),
+                tr("In an epoch it sees as much ground as the training data shows."),
+                default=0.0, minimum=0.0, maximum=100000.0, advanced=True),
+            p.choice("OPTIMIZER", tr("Optimizer"),
+                tr("AdamW, or SGD with momentum, which wants a higher learning rate."),
+                options=["AdamW", "SGD"], advanced=True),
             p.number("PIXEL_SIZE", tr("Ground pixel (metres, 0 = that of the model)"),
                 tr("At which the model works: 0, or 0.03 to 2."),
                 default=0.0, minimum=0.0, maximum=2.0, advanced=True),
@@ -65,6 +78,12 @@ class FinetuneDetector(CadastralAlgorithm):
                 default=0.0003, minimum=0.0000001, maximum=1.0, advanced=True),
             p.number("BATCH_SIZE", tr("Batch size"), tr("How many crops it sees at once; fewer need less memory."),
                 default=8, minimum=1, maximum=256, advanced=True),
+            p.number("ACCUMULATE", tr("Parts of a batch"),
+                tr("A batch is computed in so many parts, one after the other: the same result with less memory."),
+                default=1, minimum=1, maximum=256, advanced=True),
+            p.number("COPY_PASTE", tr("Share of crops with pasted buildings (0 to 1)"),
+                tr("Buildings of other places on free land, with a shadow."),
+                default=0.3, minimum=0.0, maximum=1.0, advanced=True),
             p.number("FROZEN_STAGES", tr("Frozen stages (0 to 4)"),
                 tr("Parts of the network that stay as they are; more learn faster and forget less."),
                 default=0, minimum=0, maximum=4, advanced=True),
@@ -119,7 +138,13 @@ class FinetuneDetector(CadastralAlgorithm):
             annotations="-" if parameters.get("ANNOTATIONS") else "",
             chips=(chips,) if chips else (),
             base=str(Path(model).parent) if model.endswith("model.json") else model,
+            negatives="-" if parameters.get("NEGATIVES") and rasters else "",
             from_scratch=self.parameterAsBool(parameters, "FROM_SCRATCH", context),
+            architecture=("", *ARCHITECTURES)[self.parameterAsEnum(parameters, "ARCHITECTURE", context)],
+            epochs=self.parameterAsDouble(parameters, "EPOCHS", context),
+            optimizer=OPTIMIZERS[self.parameterAsEnum(parameters, "OPTIMIZER", context)],
+            accumulate=self.parameterAsInt(parameters, "ACCUMULATE", context),
+            copy_paste=self.parameterAsDouble(parameters, "COPY_PASTE", context),
             pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
             minutes=self.parameterAsDouble(parameters, "MINUTES", context),
             learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
@@ -148,7 +173,8 @@ class FinetuneDetector(CadastralAlgorithm):
         if Path(output).suffix.lower() != ".zip":
             raise InvalidParameter(f"The model package {output} is no zip file", "Name it .zip")
         files = {f: self.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
-        sources = {f: self.parameterAsSource(parameters, f.upper(), context) for f in ("annotations", "area")}
+        drawn = ("annotations", "area", "negatives")
+        sources = {f: self.parameterAsSource(parameters, f.upper(), context) for f in drawn}
         hashes = {field: content_hash(source) for field, source in sources.items()}
         chips = [str(Path(folder) / "annotations.json") for folder in config.chips]
         mark = fingerprint({**config.to_dict(), **hashes}, *config.rasters, config.base or str(BUNDLED), *chips)

@@ -12,11 +12,15 @@ from support import BUNDLED, MODEL, SAMPLE, polygon_file
 
 @pytest.fixture(scope="module")
 def exported(qgis_process, tmp_path_factory):
-    """The sample as training data: ``(folder, finished run)``."""
+    """The sample as training data, one place of it marked as no building: ``(folder, finished run)``."""
     folder = tmp_path_factory.mktemp("training") / "chips"
+    x0, dx, _, y0, _, dy = gdal.Open(str(SAMPLE / "orthophoto.tif")).GetGeoTransform()
+    corners = ((900, 900), (1000, 900), (1000, 1000), (900, 1000), (900, 900))
+    place = ", ".join(f"{x0 + dx * col} {y0 + dy * row}" for col, row in corners)
+    negatives = polygon_file(folder.parent / "yards.gpkg", [f"POLYGON(({place}))"])
     done = qgis_process(
         "exporttrainingdata", INPUT=SAMPLE / "orthophoto.tif", ANNOTATIONS=SAMPLE / "buildings.gpkg",
-        CHIP_SIZE=512, OUTPUT_FOLDER=folder,
+        NEGATIVES=negatives, CHIP_SIZE=512, OUTPUT_FOLDER=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.errors
     return folder, done
@@ -31,6 +35,7 @@ def test_the_sample_becomes_training_data(exported):
     assert int(done.value("TRAIN_BUILDINGS")) == report["splits"]["train"]["buildings"] > 10
     assert int(done.value("VALIDATION_BUILDINGS")) > 0
     assert done.value("REPORT") == str(folder / "report.json")
+    assert report["negatives"]["given"] == 1
 
 
 def test_a_model_is_fine_tuned_and_used(exported, qgis_process, tmp_path):
@@ -39,8 +44,8 @@ def test_a_model_is_fine_tuned_and_used(exported, qgis_process, tmp_path):
     model, report = tmp_path / "town.zip", tmp_path / "report.html"
     settings = {} if MODEL == BUNDLED else {"MODEL": MODEL}
     done = qgis_process(
-        "finetunedetector", CHIPS=exported[0], MINUTES=0.2, BATCH_SIZE=2, SCENES_SHARE=0, OUTPUT_MODEL=model,
-        REPORT=report, JOB_FOLDER=tmp_path / "job", **settings,
+        "finetunedetector", CHIPS=exported[0], MINUTES=0.2, BATCH_SIZE=2, ACCUMULATE=2, SCENES_SHARE=0,
+        OUTPUT_MODEL=model, REPORT=report, JOB_FOLDER=tmp_path / "job", **settings,
     )  # fmt: skip
     assert done.returncode == 0, done.errors
     assert float(done.value("AP_AFTER")) >= float(done.value("AP_BEFORE")) - 0.02  # stored in half precision

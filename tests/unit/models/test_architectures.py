@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from cadastral_vectorizer.engine.finetune_config import ARCHITECTURES as OFFERED
 from cadastral_vectorizer.models.detector import build_detector, predict
 from cadastral_vectorizer.models.detector.mask_rcnn import ARCHITECTURES
 from cadastral_vectorizer.models.package import open_package, write_package
@@ -12,6 +13,10 @@ from cadastral_vectorizer.models.package import open_package, write_package
 NARROW = {"fpn_channels": 16, "rpn_channels": 16, "box_width": 32, "mask_width": 16, "dense_width": 16}
 NARROW_STAGES = {"compact": [16, 16, 32, 32], "resnet34": [16, 16, 32, 32], "resnet50": [32, 64, 64, 128],
                  "resnet101": [32, 64, 64, 128]}  # fmt: skip
+
+
+def test_the_dialog_offers_every_architecture():
+    assert set(OFFERED) == set(ARCHITECTURES)
 
 
 def count(module):
