@@ -81,18 +81,18 @@ def _write_fold(cocos: list[tuple[Path, dict[str, Any]]], part: set[str], folder
     os.replace(folder / "annotations.tmp", folder / "annotations.json")
 
 
-def train_fold(config: FinetuneRefinerConfig, base: ModelPackage, fold: Fold, reporter: Reporter) -> Any:
-    """The detector of `base` after training without the part; a stopped training goes on."""
+def train_fold(config: FinetuneRefinerConfig, start: ModelPackage, fold: Fold, reporter: Reporter) -> Any:
+    """The detector of `start` after training without the part; a stopped training goes on."""
     from ..models.detector import build_detector
     from .training.fine_tuner import FineTuner, Start
 
-    entry = base.entry("detector")
+    entry = start.entry("detector")
     training = TrainDetectorConfig(
         chips=(str(fold.folder),), work_folder=str(fold.folder / "run"), architecture=entry["architecture"],
-        pixel_m=float(base.manifest["pixel_m"]), steps=config.fold_steps, batch_size=8, learning_rate=3e-4,
+        pixel_m=float(start.manifest["pixel_m"]), steps=config.fold_steps, batch_size=8, learning_rate=3e-4,
         trunk_share=0.0, device=config.device, precision=config.precision, threads=config.threads, seed=config.seed,
     )  # fmt: skip
-    tuner = FineTuner(training, reporter, Start(entry["parameters"], base.weights("detector"), validations=2))
+    tuner = FineTuner(training, reporter, Start(entry["parameters"], start.weights("detector"), validations=2))
     tuner.run()
     detector = build_detector(entry["architecture"], entry["parameters"])
     detector.load_state_dict(tuner.best_state()["model"])

@@ -149,10 +149,12 @@ def draw_masks(
     from ..models.device import pick_bfloat16, pick_device
     from .training.rough_masks import predict_rough_masks
 
+    # a fine-tuned base has seen the outlines: what is to be out of fold begins before it
+    start = open_package() if config.folds and base.manifest.get("training", {}).get("base") else base
     device = pick_device(config.device)
     settings = {
-        "pixel_m": float(base.manifest["pixel_m"]), "bfloat16": pick_bfloat16(device, config.precision),
-        "score_threshold": raw_score(float(base.manifest.get("score_exponent", 1.0)), MASK_SCORE),
+        "pixel_m": float(start.manifest["pixel_m"]), "bfloat16": pick_bfloat16(device, config.precision),
+        "score_threshold": raw_score(float(start.manifest.get("score_exponent", 1.0)), MASK_SCORE),
     }  # fmt: skip
     masks = folder / "masks"
     if not config.folds:
@@ -169,11 +171,11 @@ def draw_masks(
             if missing:
                 reporter.log(f"Fold {number + 1} of {len(parts)}: a detector learns without {len(part.held_out)} chips")
                 with reporter.span(0.0, 0.8):
-                    detector = train_fold(config, base, part, reporter)
+                    detector = train_fold(config, start, part, reporter)
                 with reporter.span(0.8, 1.0):
                     predict_rough_masks(detector.to(device), missing, masks, reporter=reporter, **settings)
     return (
-        f"The rough masks are out of fold: each of {len(parts)} detectors was trained from {base.name} for "
+        f"The rough masks are out of fold: each of {len(parts)} detectors was trained from {start.name} for "
         f"{config.fold_steps} steps without the ground whose masks it drew.",
     )
 
