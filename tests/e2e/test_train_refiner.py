@@ -53,14 +53,15 @@ def test_the_network_of_the_paper_learns_from_mask_pairs_and_is_used(qgis_proces
     for number in range(2):
         write_mask(tmp_path / "pairs" / "exact" / f"{number}.png", left=16 + number)
         write_mask(tmp_path / "pairs" / "predicted" / f"{number}.png", left=19 + number)
-    package = tmp_path / "paper.zip"
+    package = tmp_path / "paper.zip"  # 8: at a quarter of its width
     done = qgis_process(
-        "trainrefiner", PAIRS=tmp_path / "pairs", VARIANT=1, STEPS=1, BATCH_SIZE=2, VALIDATIONS=1,
+        "trainrefiner", PAIRS=tmp_path / "pairs", VARIANT=8, STEPS=1, BATCH_SIZE=2, VALIDATIONS=1,
         OUTPUT_MODEL=package, **model,
     )  # fmt: skip
     assert done.returncode == 0, done.errors
     assert 0 < float(done.value("IOU_BEFORE")) < 1
-    assert json.loads(zipfile.ZipFile(package).read("model.json"))["refiner"]["architecture"] == "vinokurov"
+    refiner = json.loads(zipfile.ZipFile(package).read("model.json"))["refiner"]
+    assert (refiner["architecture"], refiner["parameters"]) == ("vinokurov", {"width": 16})
     small = tmp_path / "small.tif"
     gdal.Translate(str(small), gdal.Open(str(SAMPLE / "orthophoto.tif")), srcWin=[0, 0, 256, 256])
     used = qgis_process("vectorizebuildings", INPUT=small, MODEL=package, OUTPUT=tmp_path / "out.gpkg")
