@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .output import require_writable, write_buildings
 from .pipeline import metric_plane, vectorize
 from .progress import Reporter
 from .raster.access import explain
+from .raster.mosaic import gather, look_at, write_mosaic
 from .raster.source import RasterSource
 from .unite import View, unite
 
@@ -39,8 +40,8 @@ FIELDS = {
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """One of the rasters.
+class Photo:
+    """One raster to work on: a file, or a mosaic of files that are its sheets.
 
     Attributes:
         config: its own job.
@@ -61,11 +62,12 @@ class Sheet:
 
 
 def vectorize_several(config: SeveralConfig, reporter: Reporter) -> dict[str, Any]:
-    """Turn several orthophotos, of any CRS, ground pixel and type, into one layer in the CRS of the first.
+    """Turn several orthophotos, of any CRS, ground pixel and type, into one layer in the CRS of the first used.
 
-    Each raster is a job of its own in a folder of the job folder, so that a run that was stopped goes on where it
-    was. Of a building that several show one outline is kept, by the rules of `unite`: rasters rank by ground
-    pixel (to the centimetre, none finer than the model's), then by their order.
+    Sheets cut along one grid are put together first. Each raster then is a job of its own in a folder of the job
+    folder, so that a run that was stopped goes on where it was. Of a building that several show one outline is kept,
+    by the rules of `unite`: rasters rank by ground pixel (to the centimetre, none finer than the model's), then by
+    their order.
 
     Returns:
         Fields of the result event: those of `vectorize`, summed up, and ``rasters``.
@@ -76,29 +78,30 @@ def vectorize_several(config: SeveralConfig, reporter: Reporter) -> dict[str, An
     config.validate()
     require_writable(config.output)
     package = open_package(config.model)
-    sheets = list(_open_sheets(config, package, reporter))
-    whole, done, results = sum(sheet.pixels for sheet in sheets), 0, []
-    for number, sheet in enumerate(sheets, 1):
-        with reporter.span(WORK_SHARE * done / whole, WORK_SHARE * (done + sheet.pixels) / whole):
-            reporter.log(f"Raster {number} of {len(sheets)}: {sheet.config.raster}")
-            results.append(_work_on(sheet, package, reporter))
-        done += sheet.pixels
-    crs_wkt = sheets[0].grid.crs_wkt
-    metric_wkt = _common_plane(sheets, crs_wkt)
+    photos = list(_open_photos(config, package, reporter))
+    whole, done, results = sum(photo.pixels for photo in photos), 0, []
+    for number, photo in enumerate(photos, 1):
+        with reporter.span(WORK_SHARE * done / whole, WORK_SHARE * (done + photo.pixels) / whole):
+            reporter.log(f"Raster {number} of {len(photos)}: {photo.config.raster}")
+            results.append(_work_on(photo, package, reporter))
+        done += photo.pixels
+    crs_wkt = photos[0].grid.crs_wkt
+    metric_wkt = _common_plane(photos, crs_wkt)
     pixel_m = float(package.manifest["pixel_m"])
     views = [
         View(
-            outlines=read_buildings(result["output"], sheet.grid.crs_wkt, metric_wkt),
-            footprint=_footprint(sheet.grid, metric_wkt),
-            rank=(round(max(sheet.native_m, pixel_m), 2), number),
+            outlines=read_buildings(result["output"], photo.grid.crs_wkt, metric_wkt),
+            footprint=_footprint(photo.grid, metric_wkt),
+            rank=(round(max(photo.native_m, pixel_m), 2), number),
         )
-        for number, (sheet, result) in enumerate(zip(sheets, results, strict=True))
+        for number, (photo, result) in enumerate(zip(photos, results, strict=True))
     ]
     outlines = unite(
         views, tolerance_m=config.tolerance_m, regularization=config.regularization, reporter=reporter
     )
     seen = sum(len(view.outlines) for view in views)
-    reporter.log(f"{seen} outlines in {len(sheets)} rasters are {len(outlines)} buildings")
+    if len(photos) > 1:
+        reporter.log(f"{seen} outlines in {len(photos)} rasters are {len(outlines)} buildings")
     signature = {
         "model": package.name, "model_hash": package.hash, "version": VERSION,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "parameters": config.to_dict(),
@@ -109,7 +112,8 @@ def vectorize_several(config: SeveralConfig, reporter: Reporter) -> dict[str, An
     )
     reporter.progress(1.0, f"{len(outlines)} buildings")
     return {
-        "output": config.output, "layer": "buildings", "buildings": len(outlines), "rasters": len(sheets),
+        "output": config.output, "layer": "buildings", "buildings": len(outlines),
+        "rasters": len(config.more_rasters) + 1,
         **{name: sum(result[name] for result in results) for name in ("left_out", "seconds", "megapixels")},
         "device": results[0]["device"], "precision": results[0]["precision"], **signature,
     }  # fmt: skip
@@ -130,12 +134,12 @@ def read_buildings(path: str, crs_wkt: str, metric_wkt: str) -> list[Outline]:
         ) from error
 
 
-def _open_sheets(config: SeveralConfig, package: ModelPackage, reporter: Reporter) -> Iterator[Sheet]:
+def _open_photos(config: SeveralConfig, package: ModelPackage, reporter: Reporter) -> Iterator[Photo]:
     """The rasters the area reaches, all looked at before the work on any begins. Raises `EngineError`."""
     low, high = package.manifest.get("pixel_range_m", (0.0, math.inf))
     outside: AreaOutside | None = None
     found = False
-    for number, own in enumerate(config.each(), 1):
+    for own in _put_together(config, reporter):
         reporter.check()
         with RasterSource.open(
             own.raster, pixel_m=float(package.manifest["pixel_m"]), bands=own.bands or None,
@@ -145,20 +149,41 @@ def _open_sheets(config: SeveralConfig, package: ModelPackage, reporter: Reporte
                 if own.area:
                     read_area(own.area, source.grid, metric_plane(source.grid))
             except AreaOutside as error:
-                reporter.log(f"Raster {number} lies outside the area: {own.raster}")
+                reporter.log(f"Outside the area: {own.raster}")
                 outside = error
                 continue
             found = True
-            yield Sheet(own, source.grid, source.native.pixel_m, source.fingerprint)
+            yield Photo(own, source.grid, source.native.pixel_m, source.fingerprint)
     if outside is not None and not found:
         raise outside
 
 
-def _work_on(sheet: Sheet, package: ModelPackage, reporter: Reporter) -> dict[str, Any]:
+def _put_together(config: SeveralConfig, reporter: Reporter) -> Iterator[VectorizeConfig]:
+    """The jobs, those for sheets that were cut along one grid as one, so that buildings across their borders are
+    seen whole. Raises `EngineError`."""
+    jobs = config.each()
+    sheets = [look_at(job.raster, job.crs) for job in jobs]
+    for group in gather(sheets):
+        job = jobs[group[0]]
+        if len(group) > 1:
+            mosaic = Path(job.job_folder) / "mosaic.vrt"
+            try:
+                mosaic.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise JobFolderError(
+                    f"The job folder {mosaic.parent} cannot be made ({error.strerror})", "Choose another folder"
+                ) from error
+            write_mosaic([sheet for k in group if (sheet := sheets[k])], mosaic)
+            reporter.log(f"{len(group)} rasters are sheets of one grid and are read as one")
+            job = replace(job, raster=str(mosaic))
+        yield job
+
+
+def _work_on(photo: Photo, package: ModelPackage, reporter: Reporter) -> dict[str, Any]:
     """The result event of one raster; that of an earlier run where it is complete."""
-    config = sheet.config
+    config = photo.config
     record = Path(config.job_folder) / DONE
-    asked = {**config.to_dict(), "pixels": sheet.fingerprint, "model": package.hash, "version": VERSION}
+    asked = {**config.to_dict(), "pixels": photo.fingerprint, "model": package.hash, "version": VERSION}
     if config.area:
         asked["area"] = _digest(config.area)
     same = json.loads(json.dumps(asked))
@@ -194,9 +219,9 @@ def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _common_plane(sheets: list[Sheet], crs_wkt: str) -> str:
+def _common_plane(photos: list[Photo], crs_wkt: str) -> str:
     """The metric CRS at the middle of all rasters."""
-    edges = [transform_geometries(np.array([_frame(s.grid)], object), s.grid.crs_wkt, crs_wkt)[0] for s in sheets]
+    edges = [transform_geometries(np.array([_frame(s.grid)], object), s.grid.crs_wkt, crs_wkt)[0] for s in photos]
     lon, lat = center_lonlat(crs_wkt, tuple(shapely.total_bounds(edges)))
     return metric_crs(crs_wkt, lon=lon, lat=lat)
 
