@@ -109,6 +109,7 @@ class VectorizeConfig(Config):
         tolerance_m: greatest distance the simplification may move an outline; masks of a network round
             their corners by about a metre, so much less keeps the rounding.
         smoothing, smoothing_m: how masks are smoothed before they are outlined, and how far that reaches.
+        split_terraces: take masks of several houses apart where the probability shows a party wall.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
         bands: numbers from 1 of red, green and blue, or of one band for grey; empty for the marked or first ones.
         skip_unreadable: leave out what cannot be read of the raster, and mark the buildings beside it.
@@ -128,6 +129,7 @@ class VectorizeConfig(Config):
     refine: bool = True
     smoothing: str = "none"
     smoothing_m: float = 0.3
+    split_terraces: bool = False
     tolerance_m: float = 1.0
     regularization: str = "right_angles"
     min_area_m2: float = 6.0

@@ -206,7 +206,8 @@ def trace(
     """Masks to raw outlines in metres; here pixels end. Parts of a mask become outlines of their own."""
     size_px = config.smoothing_m / grid.pixel_m
     smooth = (smooth_instance(i, config.smoothing, size_px=size_px) for i in instances)
-    parts = [(i, n, p) for i in smooth for n, p in enumerate(outline_instance(i, grid))]
+    apart = config.split_terraces
+    parts = [(i, n, p) for i in smooth for n, p in enumerate(outline_instance(i, grid, party_walls=apart))]
     geometry = transform_geometries(np.array([p for _, _, p in parts], dtype=object), grid.crs_wkt, metric_wkt)
     inside = np.ones(len(parts), bool)
     border = np.zeros(len(parts), bool)

@@ -13,8 +13,8 @@ from qgis.core import (
 PARAMETERS = {
     "vectorizebuildings": [
         "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION", "MORE_INPUTS",
-        "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE", "PRECISION",
+        "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
     ],
     "refinepolygons": [
         "INPUT", "RASTER", "MODEL", "STROKE_WIDTH", "TOLERANCE", "REGULARIZATION", "PASSES", "MIN_CERTAINTY", "BANDS",
@@ -103,8 +103,8 @@ def test_expert_parameters_are_advanced(provider):
         if definition.flags() & QgsProcessingParameterDefinition.FlagAdvanced
     }
     assert advanced == {
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "DEVICE", "PRECISION", "MORE_INPUTS",
-        "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER",
+        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE", "PRECISION",
+        "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER",
     }  # fmt: skip
 
 
