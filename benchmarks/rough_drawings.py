@@ -127,12 +127,16 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     refiner = Refiner(network, gate=Gate(min_iou=options.min_iou, min_certainty=options.min_certainty))
     grids = [WorkingGrid(chip, options.pixel_m) for chip in load_chips(options.chips, options.split)]
     grids = [g for g in grids if g.chip.source.startswith(tuple(options.sources))] if options.sources else grids
+    buildings: dict[str, int] = defaultdict(int)
+    for grid in grids:
+        buildings[grid.chip.source] += grid.chip.buildings
+    options.every = {source: max(1, round(n / options.limit)) for source, n in buildings.items()}
     rows = []
     for kind in options.kinds or KINDS:
         figures: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
         trust: list[tuple[float, float, float]] = []
         for grid in grids:
-            pairs = draw_instances(grid, KINDS[kind], 7)
+            pairs = draw_instances(grid, KINDS[kind], 7)[:: options.every.get(grid.chip.source, 1)]
             if not pairs:
                 continue
             instances = [instance for instance, _ in pairs]
@@ -179,6 +183,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="package or checkpoint; the bundled one by default")
     parser.add_argument("--kinds", nargs="*", default=[], choices=list(KINDS))
     parser.add_argument("--sources", nargs="*", default=[])
+    parser.add_argument("--limit", type=int, default=1_000_000, help="about so many buildings of each source")
     parser.add_argument("--passes", nargs="+", type=int, default=[1])
     parser.add_argument("--min-iou", type=float, default=Gate.min_iou)
     parser.add_argument("--min-certainty", type=float, default=Gate.min_certainty)

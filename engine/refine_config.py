@@ -42,7 +42,7 @@ class RefineConfig(Config):
     model: str = ""
     stroke_width_m: float = 4.0
     passes: int = 2
-    min_certainty: float = 0.6
+    min_certainty: float = 0.5
     smoothing: str = "none"
     smoothing_m: float = 0.3
     tolerance_m: float = 1.0

@@ -65,7 +65,7 @@ class RefinePolygons(CadastralAlgorithm):
                 default=2, minimum=1, maximum=10, advanced=True),
             p.number("MIN_CERTAINTY", tr("Lowest score of a new outline (0 to 1)"),
                 tr("Where the network expects to fit worse, the drawing is kept."),
-                default=0.6, minimum=0.0, maximum=1.0, advanced=True),
+                default=0.5, minimum=0.0, maximum=1.0, advanced=True),
             p.bands("BANDS", tr("Bands for red, green and blue"),
                 tr("Three bands in this order, or one. Empty: as the orthophoto says."), parent="RASTER"),
             p.choice("SMOOTHING", tr("Smoothing of masks"),

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
-from cadastral_vectorizer.engine.contracts import Instance
+import shapely
+from cadastral_vectorizer.engine.config import VectorizeConfig
+from cadastral_vectorizer.engine.contracts import Grid, Instance
 from cadastral_vectorizer.engine.errors import InvalidParameter
+from cadastral_vectorizer.engine.pipeline import trace
 from cadastral_vectorizer.engine.refine.smooth import METHODS, smooth_instance
+from pyproj import CRS
 
 BOX = (10, 20, 74, 76)
 
@@ -92,3 +96,15 @@ def test_none_changes_nothing_and_unknown_methods_are_refused(square):
         smooth_instance(instance, "median")
     with pytest.raises(InvalidParameter, match="smoothing size"):
         smooth_instance(instance, "gaussian", size_px=0)
+
+
+def test_the_pipeline_smooths_between_refiner_and_contour(square):
+    grid = Grid(200, 200, (0.2, 0, 500000, 0, -0.2, 4650100), CRS.from_epsg(32633).to_wkt(), 0.2)
+    instance = make(square)
+    (sharp,), (soft,) = (
+        trace(VectorizeConfig("-", "-", "-", smoothing=method, smoothing_m=0.6), [instance], grid, grid.crs_wkt, None)
+        for method in ("none", "gaussian")
+    )
+    corner = shapely.Point(grid.to_map(np.array([[BOX[0] + 8.0, BOX[1] + 8.0]]))[0])
+    assert sharp.geometry.distance(corner) < 0.1 < soft.geometry.distance(corner) < 0.6
+    assert soft.geometry.hausdorff_distance(sharp.geometry) < 0.6
