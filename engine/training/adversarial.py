@@ -85,7 +85,7 @@ class Adversary:
         device, bfloat16: as the detector's.
 
     Attributes:
-        figures: losses of the discriminators in the last step, for the log.
+        figures: losses of the discriminators in the last step, for the log; none if they did not learn.
         most: instances judged at a time, evenly over the batch: the discriminators cost more than the heads do.
     """
 
@@ -117,7 +117,7 @@ class Adversary:
             What the detector is to minimise. A batch without buildings, or one seen by the trunk alone,
             has no adversarial terms and teaches the discriminators nothing.
         """
-        instances = self.tap.take()
+        instances, self.figures = self.tap.take(), {}
         if self.kind == "only":
             losses = {name: value for name, value in losses.items() if name not in REPLACED}
         if instances is None or not len(instances):
