@@ -11,7 +11,6 @@ import hashlib
 import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,15 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from .contracts import Instance, Tile
 from .errors import JobFolderError
+from .journal_rows import digest_rows, from_row, is_sound, mark_of, to_redrawn, to_row, unpack
 
 FORMAT = 2
 FILE_NAME = "journal.sqlite"
 
-_MAX_MASK_PX = 2**28  # no building has more; a damaged or hostile file may claim it
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tile (
@@ -113,7 +110,7 @@ class Journal:
 
     def add_batch(self, batch: Sequence[tuple[Tile, Sequence[Instance]]]) -> None:
         """Record several finished tiles in one transaction: all of them or none. Raises as `add`."""
-        rows = [(tile, [_to_row(instance) for instance in instances]) for tile, instances in batch]
+        rows = [(tile, [to_row(instance) for instance in instances]) for tile, instances in batch]
         with self._guarded(), _transaction(self._database):
             for tile, found in rows:
                 place = (tile.row, tile.col)
@@ -124,7 +121,7 @@ class Journal:
                     [(*place, number, *row) for number, row in enumerate(found)],
                 )
                 self._database.execute(
-                    "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)", (*place, len(found), _checksum(place, found))
+                    "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?)", (*place, len(found), digest_rows(place, found))
                 )
 
     def instances(self) -> Iterator[Instance]:
@@ -142,7 +139,7 @@ class Journal:
                     place,
                 ).fetchone()
             try:
-                found = _from_row(row)
+                found = from_row(row)
             except (TypeError, ValueError) as error:
                 raise self._explain(sqlite3.DatabaseError("an entry is damaged")) from error
             yield found
@@ -155,7 +152,7 @@ class Journal:
                 (tile.row, tile.col),
             ).fetchall()
         try:
-            return [_from_row(row) for row in rows]
+            return [from_row(row) for row in rows]
         except (TypeError, ValueError) as error:
             raise self._explain(sqlite3.DatabaseError("an entry is damaged")) from error
 
@@ -163,8 +160,8 @@ class Journal:
         """Record what became of masks, ``(before, after)``; `after` is `before` where it was kept. Raises as `add`."""
         rows = []
         for before, after in pairs:
-            row = (before.id, None, None, None, None, None) if after is before else _to_redrawn(before, after)
-            rows.append((*row, _checksum(_mark(before), [row])))
+            row = (before.id, None, None, None, None, None) if after is before else to_redrawn(before, after)
+            rows.append((*row, digest_rows(mark_of(before), [row])))
         with self._guarded(), _transaction(self._database):
             self._database.executemany("INSERT OR REPLACE INTO redrawn VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -175,13 +172,13 @@ class Journal:
                 f"SELECT {_REDRAWN} FROM redrawn WHERE id = ?",  # noqa: S608 - constant names
                 (before.id,),
             ).fetchone()
-        if row is None or _checksum(_mark(before), [row[:-1]]) != row[-1]:
+        if row is None or digest_rows(mark_of(before), [row[:-1]]) != row[-1]:
             return None
         if row[5] is None:
             return before
         x0, y0, x1, y1, packed = row[1:6]
         try:
-            probability = _unpack(packed, (y1 - y0, x1 - x0))
+            probability = unpack(packed, (y1 - y0, x1 - x0))
         except (TypeError, ValueError):
             return None
         return replace(before, box=(x0, y0, x1, y1), probability=probability, refined=True)
@@ -252,7 +249,7 @@ class Journal:
                 f"SELECT {_COLUMNS} FROM instance WHERE row = ? AND col = ? ORDER BY number",  # noqa: S608
                 (row, col),
             ).fetchall()
-            if len(found) != count or _checksum((row, col), found) != checksum or not all(map(_is_sound, found)):
+            if len(found) != count or digest_rows((row, col), found) != checksum or not all(map(is_sound, found)):
                 damaged.append((row, col))
         stray = "NOT EXISTS (SELECT 1 FROM tile WHERE tile.row = instance.row AND tile.col = instance.col)"
         if damaged or database.execute(f"SELECT 1 FROM instance WHERE {stray} LIMIT 1").fetchone():  # noqa: S608
@@ -338,74 +335,6 @@ def _is_outside_trouble(error: sqlite3.Error) -> bool:
     """Trouble with the folder, not with what the file holds: nothing to set aside."""
     words = ("locked", "busy", "readonly", "unable to open", "disk", "full", "permission")
     return isinstance(error, sqlite3.OperationalError) and any(word in str(error).lower() for word in words)
-
-
-def _to_row(instance: Instance) -> tuple[Any, ...]:
-    x0, y0, x1, y1 = map(int, instance.box)
-    probability = np.ascontiguousarray(instance.probability)
-    if probability.dtype != np.uint8 or probability.shape != (y1 - y0, x1 - x0):
-        raise ValueError(f"instance {instance.id}: {probability.dtype}{probability.shape} in box {instance.box}")
-    flags = int(instance.cut), int(instance.edge), int(instance.refined)
-    packed = zlib.compress(probability.tobytes(), 1)
-    seen = int(instance.tile[0]), int(instance.tile[1])
-    return (instance.id, x0, y0, x1, y1, float(instance.score), *seen, *flags, packed)
-
-
-def _to_redrawn(before: Instance, after: Instance) -> tuple[Any, ...]:
-    name, x0, y0, x1, y1, *_, packed = _to_row(after)
-    if name != before.id or not after.refined:
-        raise ValueError(f"{name} is not {before.id} redrawn")
-    return (name, x0, y0, x1, y1, packed)
-
-
-def _mark(instance: Instance) -> tuple[Any, ...]:
-    """What tells a mask from any other, to the last bit."""
-    content = hashlib.blake2s(np.ascontiguousarray(instance.probability).tobytes(), digest_size=16)
-    return (instance.id, *map(int, instance.box), content.hexdigest())
-
-
-def _from_row(row: Sequence[Any]) -> Instance:
-    name, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, packed = row
-    return Instance(
-        id=name,
-        box=(x0, y0, x1, y1),
-        probability=_unpack(packed, (y1 - y0, x1 - x0)),
-        score=score,
-        tile=(seen_row, seen_col),
-        cut=bool(cut),
-        edge=bool(edge),
-        refined=bool(refined),
-    )
-
-
-def _unpack(packed: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """uint8 of `shape`. Raises `ValueError` if that is not what was packed."""
-    size = shape[0] * shape[1]
-    if shape[0] < 0 or shape[1] < 0 or size > _MAX_MASK_PX:
-        raise ValueError("size of a mask")
-    try:
-        raw = zlib.decompressobj().decompress(packed, size + 1)
-    except zlib.error as error:
-        raise ValueError("packing of a mask") from error
-    if len(raw) != size:
-        raise ValueError("length of a mask")
-    return np.frombuffer(raw, dtype=np.uint8).reshape(shape).copy()
-
-
-def _is_sound(row: Sequence[Any]) -> bool:
-    try:
-        _from_row(row)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _checksum(place: tuple[Any, ...], rows: Sequence[Sequence[Any]]) -> bytes:
-    digest = hashlib.blake2s(repr(place).encode(), digest_size=16)
-    for row in rows:
-        digest.update(repr(tuple(row[:-1])).encode())
-        digest.update(row[-1] if isinstance(row[-1], bytes) else b"?")
-    return digest.digest()
 
 
 def _digest_text(values: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -320,3 +321,65 @@ def test_a_full_file_system_ends_in_a_sentence_and_keeps_what_was_reported(tmp_p
             assert len(journal.done()) == written and journal.notes == []
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+def redraw(before: Instance) -> Instance:
+    """Something else in its place."""
+    x0, y0, x1, y1 = before.box
+    mask = np.full((y1 - y0 + 2, x1 - x0 + 1), 200, np.uint8)
+    return replace(before, box=(x0 - 1, y0 - 1, x1, y1 + 1), probability=mask, refined=True)
+
+
+def test_what_became_of_masks_comes_back_to_the_last_bit(tmp_path):
+    first, second, third = (replace(i, refined=False) for i in make_instances(make_tile(0, 0)))
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        assert journal.find_redrawn(first) is None
+        journal.add_redrawn([(first, redraw(first)), (second, second)])
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        assert_same(journal.find_redrawn(first), redraw(first))
+        assert journal.find_redrawn(second) is second
+        assert journal.find_redrawn(third) is None
+        assert journal.instances_of(make_tile(0, 0)) == [] and journal.done() == set()
+
+
+def test_an_answer_belongs_to_one_mask_to_the_last_bit(tmp_path):
+    before = replace(make_instances(make_tile(0, 0))[0], refined=False)
+    other = before.probability.copy()
+    other[0, 0] ^= 1
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        journal.add_redrawn([(before, redraw(before))])
+        assert journal.find_redrawn(replace(before, probability=other)) is None
+        x0, y0, x1, y1 = before.box
+        assert journal.find_redrawn(replace(before, box=(x0 + 1, y0, x1 + 1, y1))) is None
+
+
+@pytest.mark.parametrize("damage", ["x0 = x0 + 1", "probability = x'00'", "probability = NULL", "x1 = 2000000000",
+                                    "y0 = 'a'", "checksum = x''"])  # fmt: skip
+def test_a_damaged_answer_is_asked_for_again(tmp_path, damage):
+    before = replace(make_instances(make_tile(0, 0))[0], refined=False)
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        journal.add_redrawn([(before, redraw(before))])
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute(f"UPDATE redrawn SET {damage}")
+    database.commit()
+    database.close()
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        assert journal.find_redrawn(before) is None
+        journal.add_redrawn([(before, redraw(before))])
+        assert_same(journal.find_redrawn(before), redraw(before))
+
+
+def test_tiles_come_back_one_by_one_in_their_own_order(tmp_path):
+    tile, other = make_tile(3, 1), make_tile(3, 2)
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        journal.add_batch([(other, make_instances(other)), (tile, make_instances(tile)[::-1])])
+        for one, expected in zip(journal.instances_of(tile), make_instances(tile)[::-1], strict=True):
+            assert_same(one, expected)
+
+
+def test_answers_that_are_none_are_refused(tmp_path):
+    first, second, _ = (replace(i, refined=False) for i in make_instances(make_tile(0, 0)))
+    with Journal.open(tmp_path, FINGERPRINT) as journal:
+        with pytest.raises(ValueError, match="redrawn"):
+            journal.add_redrawn([(first, redraw(second))])
+        assert journal.find_redrawn(first) is None
