@@ -20,6 +20,7 @@ from typing import Any
 
 from .contracts import Instance, Tile
 from .errors import JobFolderError
+from .job_folder import require_plain
 from .journal_rows import digest_rows, from_row, is_sound, mark_of, to_redrawn, to_row, unpack
 
 FORMAT = 2
@@ -80,6 +81,7 @@ class Journal:
             raise JobFolderError(
                 f"The job folder {folder} cannot be made ({_reason(error)})", "Choose another folder"
             ) from error
+        require_plain(folder)
         self._database = self._open(fingerprint)
 
     def __enter__(self) -> Journal:

@@ -23,6 +23,7 @@ from .config import SeveralConfig, VectorizeConfig
 from .contracts import Grid, Outline
 from .crs import center_lonlat, metric_crs, transform_geometries
 from .errors import JobFolderError
+from .job_folder import require_plain
 from .output import require_writable, write_buildings
 from .pipeline import metric_plane, vectorize
 from .progress import Reporter
@@ -76,6 +77,7 @@ def vectorize_several(config: SeveralConfig, reporter: Reporter) -> dict[str, An
         EngineError: with what happened and what to do; finished work stays in the job folder.
     """
     config.validate()
+    require_plain(Path(config.job_folder))
     require_writable(config.output)
     package = open_package(config.model)
     photos = list(_open_photos(config, package, reporter))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import EngineError, JobFolderError
+from ..engine.job_folder import require_plain
 from ..plugin.about import version
 from .algorithm import profile_folder
 from .engine_process import Feedback, JobFailed
@@ -41,7 +42,7 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
     folder stays, and the log says that running the same again goes on from there.
 
     Raises:
-        JobFolderError: it cannot be made.
+        JobFolderError: it cannot be made, or holds links to other places.
     """
     folder = Path(given) if given else profile_folder() / "jobs" / mark
     try:
@@ -50,6 +51,7 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
         raise JobFolderError(
             f"The job folder {folder} cannot be made ({error.strerror})", "Choose another one"
         ) from error
+    require_plain(folder)
     try:
         yield folder
     except EngineError as error:

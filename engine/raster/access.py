@@ -90,7 +90,8 @@ def _check_dataset(path: str, dataset: rasterio.DatasetReader) -> None:
 
 
 def _name(path: str) -> str:
-    return path if len(path) <= 200 else path[:197] + "..."
+    name = " ".join(path.split())  # a line break in a name would break the sentence
+    return name if len(name) <= 200 else name[:197] + "..."
 
 
 def explain(error: BaseException) -> str:

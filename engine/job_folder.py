@@ -1,0 +1,41 @@
+"""A job folder is made of plain files: what is written there must not end up elsewhere.
+
+Standard library only, because the QGIS side looks, too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import JobFolderError
+
+_MAX_ENTRIES = 1_000_000
+
+
+def require_plain(folder: Path) -> None:
+    """Raise `JobFolderError` if anything inside is a link, a pipe or a device; the folder itself may be a link.
+
+    A folder somebody else prepared could otherwise lead the software to write over files outside.
+    """
+    waiting, count = [os.fspath(folder)], 0
+    try:
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    if stat.S_ISDIR(mode):
+                        waiting.append(entry.path)
+                    elif not stat.S_ISREG(mode) or count > _MAX_ENTRIES:
+                        raise JobFolderError(
+                            f"The job folder {folder} holds {entry.name}, which no job has put there",
+                            "Choose an empty folder",
+                        )
+    except FileNotFoundError:
+        return  # nothing there yet
+    except OSError as error:
+        raise JobFolderError(
+            f"The job folder {folder} cannot be read ({error.strerror})", "Choose another folder"
+        ) from error
