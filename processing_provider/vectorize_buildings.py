@@ -35,6 +35,8 @@ class VectorizeBuildings(CadastralAlgorithm):
             "Finds the buildings in an orthophoto and outlines each with one polygon.\n\n"
             "A neural network finds every building, a second one sharpens its outline, and the outlines are "
             "simplified, squared and cleaned: they do not overlap, and neighbours share their walls.\n\n"
+            "Several orthophotos can be worked on in one run; each building is found once. Layers of web services are "
+            "drawn for the area to work in first, and nothing else is fetched.\n\n"
             "Look first at the outlines whose attribute 'check' is not empty. A run that was stopped goes on "
             "where it was when it is run again with the same parameters."
         )
