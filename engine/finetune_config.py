@@ -150,3 +150,41 @@ class FinetuneConfig(Config):
         if self.epochs and not self.steps:
             settings["steps"] = 1
         return TrainDetectorConfig(**settings)
+
+
+@dataclass(frozen=True)
+class PackTrainingConfig(TrainDetectorConfig):
+    """A training of a detector, packed for another machine; all of `TrainDetectorConfig`, and:
+
+    Attributes:
+        output: zip or new folder to write.
+        most_mb: largest size allowed, megabytes.
+        jpeg_quality: of the chips, 1 to 100; 0 leaves them as they are.
+    """
+
+    output: str = ""
+    most_mb: float = 60.0
+    jpeg_quality: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        require_given("output", self.output)
+        require_range("most_mb", self.most_mb, 0.1, 1e6)
+        require_range("jpeg_quality", self.jpeg_quality, 0, 100)
+
+
+@dataclass(frozen=True)
+class CollectTrainingConfig(Config):
+    """What a packed training brought back, to a work folder.
+
+    Attributes:
+        parts: folder with ``state.json`` and the files it names.
+        work_folder: where ``last.pt`` and the log are put.
+    """
+
+    parts: str
+    work_folder: str
+
+    def validate(self) -> None:
+        require_given("parts", self.parts)
+        require_given("work_folder", self.work_folder)

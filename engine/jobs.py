@@ -17,7 +17,7 @@ from .config import (
     TrainDetectorConfig,
     VectorizeConfig,
 )
-from .finetune_config import ExportConfig, FinetuneConfig
+from .finetune_config import CollectTrainingConfig, ExportConfig, FinetuneConfig, PackTrainingConfig
 from .progress import Reporter
 from .refine_config import RefineConfig
 from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
@@ -73,6 +73,8 @@ JOBS = {
     "finetune-refiner": Job(
         FinetuneRefinerConfig, "train_refiner:finetune_refiner", "outlines or mask pairs to a package with a refiner"
     ),
+    "pack-training": Job(PackTrainingConfig, "training.carry:pack_training", "a training for another machine"),
+    "collect-training": Job(CollectTrainingConfig, "training.carry:collect_training", "its results brought back"),
     "bundle": Job(BundleConfig, "bundle:bundle", "trained networks to a model package with its card"),
     "probe": Job(ProbeConfig, "probe:probe", "versions and devices of the engine's environment"),
 }
