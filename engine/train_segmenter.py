@@ -28,8 +28,8 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     """Train, or continue, and write the package.
 
     Returns:
-        ``output``, ``model``, ``model_hash``, ``steps``, ``best_step_figures`` of the pixels and ``instances`` of the
-        buildings on the validation chips, ``score_exponent``.
+        ``output``, ``model``, ``model_hash``, ``steps``, figures of the ``pixels`` and of the buildings
+        (``instances``) on the validation chips, ``score_exponent``.
 
     Raises:
         ModelPackageError: the base cannot be used. TrainingError: the data cannot.
@@ -52,15 +52,16 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
         gan=GanSettings(config.gan_steps, config.lambda_content, config.lambda_adversarial, config.gan_width,
                         config.gan_learning_rate),
     )  # fmt: skip
+    trainer.load_data()
+    if not trainer.validation:
+        raise TrainingError("The chips hold no validation split", "Export chips with one")
     with reporter.span(0.0, GAN_SHARE if config.gan_steps else 0.0):
         trainer.train_gan()
     with reporter.span(GAN_SHARE if config.gan_steps else 0.0, 0.95):
         trainer.run()
-    if not trainer.validation:
-        raise TrainingError("The chips hold no validation split", "Export chips with one")
     best = load_checkpoint(trainer.folder / "best.pt")
     if best is None:
-        raise TrainingError("The segmenter found no building on the validation chips", "Train for longer")
+        raise TrainingError(f"{trainer.folder} holds no measured weights", "Choose another work folder")
     model = build_segmenter(config.architecture, parameters)
     model.load_state_dict(best["model"])
     model.to(trainer.device)

@@ -266,6 +266,15 @@ def test_nonsense_is_refused_with_a_sentence(chips, tmp_path, changes, sentence)
         train_segmenter(job(chips, tmp_path, **changes), Reporter())
 
 
+def test_chips_without_a_validation_split_are_refused_before_training(tmp_path):
+    with ChipWriter(tmp_path / "chips") as writer:
+        writer.add("a", np.zeros((128, 128, 3), np.uint8), np.eye(128, dtype=np.int32).cumsum(1), split="train",
+                   source="made", pixel_m=0.2)  # fmt: skip
+    with pytest.raises(TrainingError, match="no validation split"):
+        train_segmenter(job(str(tmp_path / "chips"), tmp_path), Reporter())
+    assert not (tmp_path / "work" / "last.pt").exists()
+
+
 def test_a_base_of_another_kind_is_refused(chips, base, tmp_path):
     with pytest.raises(InvalidParameter, match="no deeplabv3_mobilenet_v3 segmenter can start"):
         train_segmenter(job(chips, tmp_path, base=str(base), architecture="deeplabv3_mobilenet_v3"), Reporter())
