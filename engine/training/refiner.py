@@ -100,6 +100,9 @@ class RefinerRun:
         elif config.base:
             self.trainer.start_from(load_base(config))
         self.history = read_history(self.folder / "log.jsonl", self.trainer.step if stored else -1)
+        # a killed run may have left half a line, and measurements that will be made again
+        lines = [json.dumps(entry) + "\n" for entry in self.history]
+        (self.folder / "log.jsonl").write_text("".join(lines), encoding="utf-8")
 
     @property
     def share(self) -> float:

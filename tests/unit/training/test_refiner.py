@@ -167,6 +167,23 @@ def test_base_weights_are_where_training_starts(tmp_path, pairs):
     assert all(torch.equal(best[n], v) for n, v in run.trainer.model.state_dict().items())
 
 
+def test_what_a_killed_run_wrote_after_its_checkpoint_does_not_count(tmp_path, pairs):
+    card = train_refiner(make_config(tmp_path, pairs, steps=3), Reporter())
+    with open(tmp_path / "work" / "log.jsonl", "a") as log:
+        log.write(json.dumps({**card["history"][0], "step": 5, "score": 1.0}) + '\n{"step": 6, "va')
+    for _ in range(2):
+        onwards = train_refiner(make_config(tmp_path, pairs, steps=6), Reporter())
+        assert [entry["step"] for entry in onwards["history"]] == [3, 6]
+
+
+def test_a_true_mask_that_is_empty_or_fills_the_picture_can_be_learnt(tmp_path, pairs):
+    for name, value in (("0", 0), ("1", 255)):
+        cv2.imwrite(str(pairs / "exact" / f"{name}.png"), np.full((64, 64), value, np.uint8))
+    card = train_refiner(make_config(tmp_path, pairs), Reporter())
+    assert all(np.isfinite(entry["loss"]) for entry in card["history"])
+    assert all(np.isfinite(list(card["validation"]["all"]["after"].values())))
+
+
 def test_base_weights_are_measured_first_and_kept_if_nothing_beats_them(tmp_path, pairs):
     first = train_refiner(make_config(tmp_path, pairs, steps=30, learning_rate=5e-3), Reporter())
     worse = make_config(
