@@ -126,12 +126,17 @@ class Adversary:
             group["lr"] = RATE * learning_rate
         instances = instances.thinned(self.most)
         games = [GAMES[name](judge, instances) for name, judge in self.players.items()]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            self.players.train().requires_grad_(True)
-            self._teach({f"{game.name}_discriminator": game.discriminator_loss() for game in games})
-            self.players.eval().requires_grad_(False)
+        self.players.train().requires_grad_(True)
+        with self._precision():
+            found = {f"{game.name}_discriminator": game.discriminator_loss() for game in games}
+        self._teach(found)
+        self.players.eval().requires_grad_(False)
+        with self._precision():
             terms = {f"loss_{game.name}_adversarial": game.weight * game.generator_loss() for game in games}
         return {**losses, **terms}
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def _teach(self, losses: dict[str, Tensor]) -> None:
         """The discriminators' step."""
