@@ -13,7 +13,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,9 +20,9 @@ from typing import Any
 from .contracts import Instance, Tile
 from .errors import JobFolderError
 from .job_folder import require_plain
-from .journal_rows import digest_rows, from_row, is_sound, mark_of, to_redrawn, to_row, unpack
+from .journal_rows import digest_rows, from_row, is_sound, mark_of, to_row
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "journal.sqlite"
 
 _SCHEMA = """
@@ -40,10 +39,10 @@ CREATE TABLE IF NOT EXISTS instance (
     PRIMARY KEY (row, col, number)
 );
 CREATE TABLE IF NOT EXISTS redrawn (
-    id TEXT PRIMARY KEY, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER, probability BLOB, checksum BLOB NOT NULL
+    id TEXT PRIMARY KEY, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER, score REAL, seen_row INTEGER,
+    seen_col INTEGER, cut INTEGER, edge INTEGER, refined INTEGER, probability BLOB, checksum BLOB NOT NULL
 );
 """
-_REDRAWN = "id, x0, y0, x1, y1, probability, checksum"
 _COLUMNS = "id, x0, y0, x1, y1, score, seen_row, seen_col, cut, edge, refined, probability"
 
 
@@ -162,28 +161,34 @@ class Journal:
         """Record what became of masks, ``(before, after)``; `after` is `before` where it was kept. Raises as `add`."""
         rows = []
         for before, after in pairs:
-            row = (before.id, None, None, None, None, None) if after is before else to_redrawn(before, after)
+            row = (before.id, *[None] * 11) if after is before else to_row(after)
+            if row[0] != before.id:
+                raise ValueError(f"{after.id} is not {before.id} redrawn")
             rows.append((*row, digest_rows(mark_of(before), [row])))
         with self._guarded(), _transaction(self._database):
-            self._database.executemany("INSERT OR REPLACE INTO redrawn VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO redrawn VALUES ({', '.join('?' * 13)})",  # noqa: S608
+                rows,
+            )
 
     def find_redrawn(self, before: Instance) -> Instance | None:
         """What became of a mask: another instance, `before` itself if it was kept, or None if that is not known."""
         with self._guarded():
-            row = self._database.execute(
-                f"SELECT {_REDRAWN} FROM redrawn WHERE id = ?",  # noqa: S608 - constant names
+            found = self._database.execute(
+                f"SELECT {_COLUMNS}, checksum FROM redrawn WHERE id = ?",  # noqa: S608 - constant names
                 (before.id,),
             ).fetchone()
-        if row is None or digest_rows(mark_of(before), [row[:-1]]) != row[-1]:
+        if found is None:
             return None
-        if row[5] is None:
+        *row, checksum = found
+        if digest_rows(mark_of(before), [row]) != checksum:
+            return None
+        if row[-1] is None:
             return before
-        x0, y0, x1, y1, packed = row[1:6]
         try:
-            probability = unpack(packed, (y1 - y0, x1 - x0))
+            return from_row(row)
         except (TypeError, ValueError):
             return None
-        return replace(before, box=(x0, y0, x1, y1), probability=probability, refined=True)
 
     def _open(self, fingerprint: dict[str, Any]) -> sqlite3.Connection:
         """Open the database for this process alone; a file that is none, or is damaged, is set aside."""
@@ -309,7 +314,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             (f"row, col, number, {_COLUMNS}", "instance"),
             ("row, col, count, checksum", "tile"),
             ("name, value", "job"),
-            (_REDRAWN, "redrawn"),
+            (f"{_COLUMNS}, checksum", "redrawn"),
         ):
             database.execute(f"SELECT {columns} FROM {table} LIMIT 1")  # noqa: S608 - constant names
         if database.execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone():

@@ -27,14 +27,6 @@ def to_row(instance: Instance) -> tuple[Any, ...]:
     return (instance.id, x0, y0, x1, y1, float(instance.score), *seen, *flags, packed)
 
 
-def to_redrawn(before: Instance, after: Instance) -> tuple[Any, ...]:
-    """A redrawn mask as the columns of a row. Raises `ValueError` if it is not of `before`."""
-    name, x0, y0, x1, y1, *_, packed = to_row(after)
-    if name != before.id or not after.refined:
-        raise ValueError(f"{name} is not {before.id} redrawn")
-    return (name, x0, y0, x1, y1, packed)
-
-
 def mark_of(instance: Instance) -> tuple[Any, ...]:
     """What tells a mask from any other, to the last bit."""
     content = hashlib.blake2s(np.ascontiguousarray(instance.probability).tobytes(), digest_size=16)

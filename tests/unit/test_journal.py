@@ -324,10 +324,11 @@ def test_a_full_file_system_ends_in_a_sentence_and_keeps_what_was_reported(tmp_p
 
 
 def redraw(before: Instance) -> Instance:
-    """Something else in its place."""
+    """Something else in its place, all of it."""
     x0, y0, x1, y1 = before.box
     mask = np.full((y1 - y0 + 2, x1 - x0 + 1), 200, np.uint8)
-    return replace(before, box=(x0 - 1, y0 - 1, x1, y1 + 1), probability=mask, refined=True)
+    return replace(before, box=(x0 - 1, y0 - 1, x1, y1 + 1), probability=mask, score=0.25, refined=True,
+                   edge=not before.edge, cut=not before.cut)  # fmt: skip
 
 
 def test_what_became_of_masks_comes_back_to_the_last_bit(tmp_path):
