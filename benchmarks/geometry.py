@@ -1,11 +1,12 @@
-"""Comparison table of the geometry stages on hand-drawn buildings with known noise.
+"""Comparison table of the geometry stages on hand-drawn and generated buildings with known noise.
 
 Every building of 30 m2 or more is rasterised at 0.15 m; correlated noise of about one pixel (a Gaussian
 field added to the signed distance) is put on its edge, and the pixel outline of what remains is the
-input of every method. The truth is the hand-drawn outline itself. Amplitude and correlation are set so
+input of every method. The truth is the drawn outline itself, or that of generated scenes of every
+style, where neighbours touch and have each other's corners in their common walls. Amplitude and correlation are set so
 that the plain outlines and Douglas-Peucker score as in docs/geometry.md.
 
-    python benchmarks/geometry.py --shapes zanzibar_building_polygons.gpkg [--half odd] [--limit 1000]
+    python benchmarks/geometry.py --shapes zanzibar_building_polygons.gpkg --scenes 2 [--half odd] [--limit 1000]
         [--qgis-python /usr/bin/python3] [--buildingregulariser-python env/bin/python]
         [--noise-px 1.0 --blur-px 2.0]
     python benchmarks/geometry.py --shapes ... --scale 100000
@@ -31,9 +32,11 @@ import cv2
 import geopandas as gpd
 import numpy as np
 import shapely
+from cadastral_vectorizer.engine.config import STYLES
 from cadastral_vectorizer.engine.contracts import Outline
 from cadastral_vectorizer.engine.geometry import shape_outlines
 from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.engine.scenes import generate_scene
 from cadastral_vectorizer.engine.walls.corners import place_vertices
 from cadastral_vectorizer.engine.walls.fits import FREE, Pieces, fit_lines
 from cadastral_vectorizer.engine.walls.rings import sample_rings
@@ -73,12 +76,37 @@ def noisy_pixel_outline(
 
 def load_pairs(shapes: Path, *, noise_px: float, blur_px: float, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Hand-drawn outlines and their noisy pixel outlines, two arrays of polygons."""
-    cache = Path(tempfile.gettempdir()) / f"geometry_pairs_{seed}_{noise_px:g}_{blur_px:g}.pickle"
+
+    def drawn() -> np.ndarray:
+        truths = gpd.read_file(shapes).geometry.values
+        return np.array([g for g in truths if g.is_valid and g.area >= MIN_AREA_M2])
+
+    return _noisy_pairs(f"geometry_pairs_{seed}", drawn, noise_px=noise_px, blur_px=blur_px, seed=seed)
+
+
+def load_scene_pairs(scenes: int, *, noise_px: float, blur_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines of generated scenes, some of each style, and their noisy pixel outlines."""
+
+    def generated() -> np.ndarray:
+        truths = []
+        for k, (style, seed) in enumerate((style, seed) for style in STYLES for seed in range(scenes)):
+            scene = generate_scene(width_px=512, height_px=512, pixel_m=0.25, style=style, seed=1000 + seed)
+            x, y = 500_000 + 1000 * (k % 10), 9_000_000 + 1000 * (k // 10)
+            truths += [
+                shapely.transform(p, lambda xy, x=x, y=y: xy * (0.25, -0.25) + (x, y)) for p in scene.outlines
+            ]
+        return np.array([g for g in truths if g.is_valid and g.area >= MIN_AREA_M2])
+
+    return _noisy_pairs(f"geometry_scene_pairs_{scenes}", generated, noise_px=noise_px, blur_px=blur_px, seed=2)
+
+
+def _noisy_pairs(
+    name: str, make: Callable[[], np.ndarray], *, noise_px: float, blur_px: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    cache = Path(tempfile.gettempdir()) / f"{name}_{noise_px:g}_{blur_px:g}.pickle"
     if cache.exists():
         return pickle.loads(cache.read_bytes())  # noqa: S301 - written by the lines below
-    truths = gpd.read_file(shapes).geometry.values
-    truths = np.array([g for g in truths if g.is_valid and g.area >= MIN_AREA_M2])
-    rng = np.random.default_rng(seed)
+    truths, rng = make(), np.random.default_rng(seed)
     raws = np.array([noisy_pixel_outline(t, rng, noise_px=noise_px, blur_px=blur_px) for t in truths])
     cache.write_bytes(pickle.dumps((truths, raws)))
     return truths, raws
@@ -228,7 +256,7 @@ def timed(method: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
     return found, time.process_time() - began
 
 
-def compare(truths: np.ndarray, raws: np.ndarray, options: argparse.Namespace) -> None:
+def compare(what: str, truths: np.ndarray, raws: np.ndarray, options: argparse.Namespace) -> None:
     """Print the table."""
     coarse = shapely.simplify(raws, 0.5)
     methods: dict[str, Callable[[], tuple[np.ndarray, float]]] = {
@@ -256,7 +284,7 @@ def compare(truths: np.ndarray, raws: np.ndarray, options: argparse.Namespace) -
         figures["polygons/s"] = round(len(raws) / seconds) if seconds else float("nan")
         rows.append((name, figures))
         print(f"done: {name}", file=sys.stderr)
-    print(f"{len(raws)} buildings\n")
+    print(f"{len(raws)} {what}\n")
     print("| | " + " | ".join(rows[0][1]) + " |")
     print("|---" * (len(rows[0][1]) + 1) + "|")
     for name, figures in rows:
@@ -298,6 +326,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=Path, required=True, help="GeoPackage of hand-drawn buildings")
     parser.add_argument("--half", choices=("all", "even", "odd"), default="all")
+    parser.add_argument("--scenes", type=int, default=0, help="generated scenes of each style, for a second table")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--scale", type=int, default=0, help="number of polygons for the scale run")
     parser.add_argument("--tolerance-m", type=float, default=TOLERANCE_M)
@@ -311,10 +340,11 @@ def main() -> None:
         scale(raws, options.scale)
         return
     part = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[options.half]
-    truths, raws = truths[part], raws[part]
-    if options.limit:
-        truths, raws = truths[: options.limit], raws[: options.limit]
-    compare(truths, raws, options)
+    last = options.limit or None
+    compare("hand-drawn buildings", truths[part][:last], raws[part][:last], options)
+    if options.scenes:
+        truths, raws = load_scene_pairs(options.scenes, noise_px=options.noise_px, blur_px=options.blur_px)
+        compare("buildings of generated scenes", truths[:last], raws[:last], options)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ class Prices:
     A wall `free` of the building's directions must save that much squared distance: a wall of ten
     metres at a tolerance of 0.6 m stands off the frame by more than 1.8 degrees (`any_angle`) or 2.4
     degrees (`right_angles`) before it is drawn so. `jog` is added where a wall goes on with an
-    offset, `diagonal` for walls at 45 degrees.
+    offset, `diagonal` for walls at 45 degrees. A slight bend must save `bend` against the best single
+    wall, 0 for no such test. `detail`, in tolerances, is how finely corners are looked for. `stiffness`
+    is that of the frame: below infinity walls lean on it instead of lying in it, see `fit_lines`.
     """
 
     wall: float
@@ -33,12 +35,14 @@ class Prices:
     jog: float = 0.0
     diagonal: float = 0.4
     bend: float = 0.0
+    detail: float = 0.3
+    stiffness: float = np.inf
 
 
 MODES = {
     "right_angles": Prices(wall=0.5, free=0.7, jog=0.15),
     "diagonals": Prices(wall=0.5, free=0.7, jog=0.15),
-    "any_angle": Prices(wall=0.43, free=0.4),
+    "any_angle": Prices(wall=0.36, free=0.375, bend=0.26, detail=0.22, stiffness=115.0),
 }
 ATTEMPTS = (1.0, 0.6, 0.3)
 """Shares of the price of a wall: what moves too far at the full price may get more corners."""
@@ -133,7 +137,7 @@ def straighten(
         jog=prices.jog * cube,
     )
     turns = np.array([0, QUARTER, QUARTER / 2, -QUARTER / 2] if mode == "diagonals" else [0, QUARTER])
-    sampled = sample_polygons(raw, tolerance_m=tolerance_m)
+    sampled = sample_polygons(raw, tolerance_m=tolerance_m, detail=prices.detail)
     walls = fit_walls(
         sampled,
         frame=frame,
@@ -141,6 +145,7 @@ def straighten(
         penalties=penalties,
         trust=trust,
         bend=prices.bend * cube,
+        stiffness=prices.stiffness * cube,
     )
     return assemble(sampled, walls)
 

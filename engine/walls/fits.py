@@ -88,12 +88,17 @@ class Lines:
     residual: np.ndarray
 
 
-def fit_lines(rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: float) -> Lines:
+def fit_lines(
+    rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: float, stiffness: float = np.inf
+) -> Lines:
     """Fit a line to every piece.
 
     Args:
         directions: float64[R, K], radians, the directions of each ring's classes.
         trim_m: left out at both ends, where corners are rounded.
+        stiffness: cubic metres; a wall with a class turns from its direction towards that of its
+            own samples as far as their second moment along the wall (its length cubed over 12)
+            outweighs this: the likeliest direction if walls deviate a little from the frame.
     """
     ring, n = pieces.ring, rings.count[pieces.ring]
     start, end = pieces.start % n, pieces.ends(rings) - pieces.start + pieces.start % n
@@ -104,7 +109,12 @@ def fit_lines(rings: Rings, pieces: Pieces, *, directions: np.ndarray, trim_m: f
     m, mx, my, cxx, cxy, cyy = rings.piece_moments(ring, i, j)
     free = line_angle(cxx, cxy, cyy)
     if directions.shape[1]:
-        angle = np.where(pieces.kind == FREE, free, directions[ring, np.maximum(pieces.kind, 0)])
+        classed = directions[ring, np.maximum(pieces.kind, 0)]
+        if np.isfinite(stiffness):
+            said = (cxx + cyy) * rings.step_m[ring]
+            away = (free - classed + np.pi / 2) % np.pi - np.pi / 2
+            classed = classed + away * said / (said + stiffness)
+        angle = np.where(pieces.kind == FREE, free, classed)
     else:
         angle = free
     along = np.exp(1j * angle)

@@ -21,7 +21,7 @@ REACH = 3.0
 MIN_WALL = 0.5
 MIN_JOG = 0.25
 KINK = 0.9
-LEVER = 5.0
+LEVER = 4.5
 POOL_RAD = np.radians(3.0)
 """Walls within this of the frame take part in its refinement."""
 
@@ -45,11 +45,16 @@ class Sampled:
     tolerance_m: float
 
 
-def sample_polygons(polygons: np.ndarray, *, tolerance_m: float) -> Sampled:
-    """Sample the rings of polygons at a quarter of the tolerance. Polygons must be valid, not empty."""
+def sample_polygons(polygons: np.ndarray, *, tolerance_m: float, detail: float = CANDIDATES) -> Sampled:
+    """Sample the rings of polygons at a quarter of the tolerance. Polygons must be valid, not empty.
+
+    Args:
+        detail: in tolerances, of the simplification whose vertices may become corners; less gives
+            more candidates, which cost time.
+    """
     lines, owner = shapely.get_rings(polygons, return_index=True)
     rings = sample_rings(lines, step_m=STEP * tolerance_m)
-    candidates = candidate_corners(rings, tolerance_m=CANDIDATES * tolerance_m)
+    candidates = candidate_corners(rings, tolerance_m=detail * tolerance_m)
     return Sampled(polygons, rings, owner, candidates, tolerance_m)
 
 
@@ -86,6 +91,7 @@ def fit_walls(
     penalties: Penalties,
     trust: np.ndarray | None = None,
     bend: float = 0.0,
+    stiffness: float = np.inf,
 ) -> Walls:
     """Fit every polygon with straight walls.
 
@@ -100,6 +106,7 @@ def fit_walls(
         trust: float64[P], cubic metres: weight of `frame` against the polygon's own walls, in wall
             lengths cubed.
         bend: what a slight bend must save to stay, see `Significance`; 0 keeps them all.
+        stiffness: of the frame against a wall's own direction, see `fit_lines`.
     """
     rings, owner, scale = sampled.rings, sampled.owner, sampled.tolerance_m
     candidates = sampled.candidates
@@ -122,7 +129,7 @@ def fit_walls(
     if bend:
         least = Significance(bend, LEVER * scale, penalties.free)
         kept = drop_weak_bends(rings, pieces, directions=directions, least=least)
-        lines = fit_lines(rings, kept, directions=directions, trim_m=fit["trim_m"])
+        lines = fit_lines(rings, kept, directions=directions, trim_m=fit["trim_m"], stiffness=stiffness)
         pieces, (ring, vertex) = kept, place_vertices(rings, kept, lines, fit["reach_m"], fit["kink_m"])
     return Walls(pieces, ring, vertex, frame)
 
