@@ -37,3 +37,19 @@ def test_never_more_than_the_depth_is_made_ahead():
     threading.Event().wait(0.5)
     assert len(made) <= 4
     stream.close()
+
+
+def test_a_consumer_that_stops_closes_the_items_where_they_were_made():
+    ended_in = []
+
+    def items():
+        try:
+            while True:
+                yield threading.current_thread().name
+        finally:
+            ended_in.append(threading.current_thread().name)
+
+    stream = ahead(items())
+    maker = next(stream)
+    stream.close()
+    assert ended_in == [maker] != [threading.current_thread().name]
