@@ -49,6 +49,7 @@ def test_a_refiner_learns_from_outlines_and_is_used(qgis_process, model, tmp_pat
     assert used.value("MODEL_HASH") == done.value("MODEL_HASH")
 
 
+@pytest.mark.slow  # tests/unit/training/test_train_refiner.py does the same without QGIS
 def test_the_network_of_the_paper_learns_from_mask_pairs_and_is_used(qgis_process, model, tmp_path):
     for number in range(2):
         write_mask(tmp_path / "pairs" / "exact" / f"{number}.png", left=16 + number)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, JobFolderError, TrainingError
 from cadastral_vectorizer.engine.folds import write_folds
 from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.engine.refine.refine import Refiner
 from cadastral_vectorizer.engine.refiner_config import VARIANTS as CHOICES
 from cadastral_vectorizer.engine.refiner_config import FinetuneRefinerConfig
 from cadastral_vectorizer.engine.train_refiner import finetune_refiner
@@ -111,11 +113,19 @@ def test_the_papers_pairs_and_network_give_a_package_with_that_network(base, tmp
             mask = np.zeros((64, 64), np.uint8)
             mask[16:44, 18 + move : 46 + move] = 255
             cv2.imwrite(str(tmp_path / "pairs" / part / f"{number}.png"), mask)
-    config = settings(base, tmp_path, pairs=str(tmp_path / "pairs"), pairs_pixel_m=0.5, variant="vinokurov")
+    config = settings(base, tmp_path, pairs=str(tmp_path / "pairs"), pairs_pixel_m=0.5, variant="vinokurov16")
     result = finetune_refiner(config, Reporter())
-    assert isinstance(open_package(result["output"]).refiner(), VinokurovRefiner)
+    network = open_package(result["output"]).refiner()
+    assert isinstance(network, VinokurovRefiner)
     assert result["start"] is None and 0 < result["before"]["iou"] < 1
     assert result["before"]["boundary_iou_25cm"] < 1
+
+    def read(box, *, size):
+        return np.zeros((3, *size), np.uint8), np.ones(size, bool)
+
+    mask = Instance("a", (10, 10, 50, 40), np.full((30, 40), 255, np.uint8), 0.9)
+    (seen,) = Refiner(network).refine_instances([mask], read)
+    assert seen.id == "a" and (seen.probability >= 128).any()
 
 
 def test_a_cancelled_run_leaves_the_best_model_so_far_and_goes_on(base, chips, tmp_path):
