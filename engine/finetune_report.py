@@ -29,6 +29,8 @@ td+td,th+th{text-align:right;font-variant-numeric:tabular-nums}
 figcaption{font-size:13px;color:#4b5563}svg,img{max-width:100%;height:auto;display:block}
 svg text{font:11.5px sans-serif;fill:#374151}svg .grid{stroke:#e5e7eb}
 @media(max-width:700px){.side{grid-template-columns:1fr}}@media print{figure,tr{break-inside:avoid}}"""
+SHORT = {"box_reg": "boxes", "classifier": "classes", "mask": "masks", "objectness": "objects",
+         "rpn_box_reg": "anchors"}  # fmt: skip
 NONE = "<td>\u2013</td>"
 FEW = 30  # buildings below which figures say little
 PICTURE_PX = 480
@@ -171,7 +173,7 @@ def _losses(losses: Sequence[dict[str, float]]) -> list[str]:
     names = sorted({n for entry in losses for n in entry if n.startswith("loss_")})
     values = {n: np.array([entry.get(n, np.nan) for entry in losses]) for n in names}
     total = np.sum([np.nan_to_num(v) for v in values.values()], axis=0)
-    lines = [Series(n.removeprefix("loss_").replace("_", " "), steps, np.nan_to_num(v)) for n, v in values.items()]
+    lines = [Series(SHORT.get(n[5:], n[5:].replace("_", " ")), steps, np.nan_to_num(v)) for n, v in values.items()]
     figures = []
     for series, text in (([Series("all", steps, total)], "Training loss"), (lines, "Its parts")):
         high = 1.05 * max(float(line.y.max()) for line in series) or 1.0
@@ -225,12 +227,14 @@ def draw_chips(
     from .training.validate import resample_chip
 
     ranked = sorted(measurement.chips, key=lambda name: -measurement.chips[name])
-    places = dict.fromkeys((0, len(ranked) // 2, len(ranked) - 1)) if ranked else {}
+    last = len(ranked) - 1
+    titles = {0: "Best", last // 2: "Median", last: "Worst"} if last > 1 else {0: "Best", last: "Worst"}
     by_name = {chip.name: chip for chip in chips}
     device = next(model.parameters()).device
     drawn = []
-    for title, place in zip(("Best", "Median", "Worst"), places):
-        image, labels = resample_chip(by_name[ranked[place]], pixel_m)
+    for place, title in titles.items() if ranked else ():
+        chip = by_name[ranked[place]]
+        image, labels = resample_chip(chip, pixel_m)
         tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
         found = predict(model, tensor, bfloat16=bfloat16, score_threshold=measurement.threshold)[0]
         scale = max(PICTURE_PX / max(image.shape[:2]), 1.0)
@@ -244,6 +248,8 @@ def draw_chips(
             mask = np.zeros(labels.shape, np.uint8)
             mask[y0:y1, x0:x1] = prediction.probability >= 128
             _outline(canvas, mask, (40, 130, 255), 2)
+        height, width = (round(side * chip.pixel_m / pixel_m * scale) for side in chip.labels.shape)
+        canvas = canvas[:height, :width]  # the rest is padding
         _, code = cv2.imencode(".jpg", canvas[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
         address = "data:image/jpeg;base64," + base64.b64encode(code.tobytes()).decode()
         drawn.append((f"{title}: F1 {measurement.chips[ranked[place]]:.2f}, {escape(ranked[place])}", address))
