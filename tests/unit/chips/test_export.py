@@ -214,6 +214,13 @@ def test_undrawn_surroundings_are_warned_of_unless_an_area_is_given(tmp_path):
     assert not [message for level, message in listener.lines if "no annotated area" in message]
 
 
+def test_overlapping_outlines_share_the_ground_and_the_smaller_one_stays_whole(tmp_path):
+    _, report, chips = export(tmp_path, [house(20, 20, 20), house(36, 36)], val_share=0.0, chip_px=640)
+    labels = chips[0].labels
+    sizes = sorted(np.bincount(labels[labels > 0])[1:] * PIXEL**2)
+    assert report["used"] == 2 and sizes == [8 * 8, 20 * 20 - 4 * 4]
+
+
 def test_three_polygons_far_apart_leave_one_for_validation(tmp_path):
     result, _, _ = export(tmp_path, [house(10, 10), house(100, 10), house(60, 120)])
     assert result["buildings"]["val"] == 1 and result["buildings"]["train"] == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, Trai
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.detector import DetectorTrainer, train_detector
 from cadastral_vectorizer.engine.training.ema import MovingAverage
+from cadastral_vectorizer.models.detector import build_detector
 
 
 @pytest.fixture
@@ -89,6 +92,35 @@ def test_a_damaged_checkpoint_is_named(chips, tmp_path):
     (tmp_path / "w" / "last.pt").write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError, match="last.pt"):
         DetectorTrainer(config(chips, tmp_path / "w"), Reporter())
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 50 kB while the test asks for it."""
+    resource = pytest.importorskip("resource", reason="only Unix can limit the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(chips, tmp_path, full_disk):
+    trainer = DetectorTrainer(config(chips, tmp_path / "w"), Reporter())
+    trainer.save()
+    before = (tmp_path / "w" / "last.pt").read_bytes()
+    trainer.step = 3
+    full_disk()
+    with pytest.raises(TrainingError, match=r"last\.pt cannot be written.*Free some disk space"):
+        trainer.save()
+    assert (tmp_path / "w" / "last.pt").read_bytes() == before
+    assert [p.name for p in (tmp_path / "w").iterdir()] == ["last.pt"]
+
+
+def test_a_base_of_another_architecture_is_refused(chips, tmp_path):
+    small = {"widths": [16, 16, 32, 32]}
+    with pytest.raises(TrainingError, match="does not fit the architecture compact"):
+        DetectorTrainer(config(chips, tmp_path / "w"), Reporter(), build_detector("compact", small).state_dict())
 
 
 @pytest.mark.parametrize(
