@@ -17,7 +17,7 @@ from ..network import gdal_network_options, is_remote
 from .vrt import check_sources
 
 _LIMITS = {
-    "GDAL_CACHEMAX": 192,  # MB; GDAL's default is a share of the machine's memory
+    "GDAL_CACHEMAX": 192 << 20,  # bytes, for rasterio; the default is a share of the machine's memory
     "GDAL_VRT_ENABLE_PYTHON": "NO",  # a VRT may carry Python code
     "GDAL_HTTP_TIMEOUT": 30,
     "GDAL_HTTP_MAX_RETRY": 3,

@@ -1,0 +1,20 @@
+"""Blocks that were decoded stay in memory: neighbouring crops do not decode them again."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from cadastral_vectorizer.engine.raster.source import RasterSource
+
+
+def test_a_block_once_read_needs_no_file(write_raster):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(1, 255, (3, 512, 512)).astype(np.uint8)
+    path = write_raster(pixels, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
+    with RasterSource.open(path, pixel_m=None) as source:
+        before, _ = source.read((260, 260, 380, 380))
+        os.truncate(path, 4000)
+        again, _ = source.read((300, 300, 420, 420))
+    assert np.array_equal(before, pixels[:, 260:380, 260:380])
+    assert np.array_equal(again, pixels[:, 300:420, 300:420])
