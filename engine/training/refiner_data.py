@@ -44,20 +44,30 @@ def validation_pairs(
     """Fixed pairs per source: predicted masks where there are some, else synthetic damage."""
     pairs = {}
     for source in sorted({chip.source for chip in chips}):
-        mine = [chip for chip in chips if chip.source == source]
-        try:
-            if any(chip.name in predictions for chip in mine):
-                predicted = PredictedMasks(mine, predictions)
-                chosen = np.linspace(0, len(predicted) - 1, min(len(predicted), PAIRS_PER_SOURCE)).astype(int)
-                rng = np.random.default_rng(seed)
-                pairs[source] = [predicted.show(int(entry), rng, size) for entry in chosen]
-            else:
-                pairs[source] = draw_fixed(DamagedTruth(mine), size, seed)
-        except TrainingError:
-            continue  # a source whose validation chips show no building has nothing to measure
+        found = pairs_of_source([chip for chip in chips if chip.source == source], predictions, size, seed)
+        if found:
+            pairs[source] = found
     if not pairs:
         raise TrainingError("The validation chips hold no buildings", "Mark chips with buildings as val")
     return pairs
+
+
+def pairs_of_source(
+    chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], size: int, seed: int
+) -> list[Pair]:
+    """Fixed pairs of chips; none where they show no building."""
+    if predictions:
+        try:
+            predicted = PredictedMasks(chips, predictions)
+            chosen = np.linspace(0, len(predicted) - 1, min(len(predicted), PAIRS_PER_SOURCE)).astype(int)
+            rng = np.random.default_rng(seed)
+            return [predicted.show(int(entry), rng, size) for entry in chosen]
+        except TrainingError:
+            pass  # the detector found none of these buildings
+    try:
+        return draw_fixed(DamagedTruth(chips), size, seed)
+    except TrainingError:
+        return []
 
 
 def draw_fixed(source: PairSource, size: int, seed: int) -> list[Pair]:

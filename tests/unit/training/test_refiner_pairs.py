@@ -12,6 +12,7 @@ from cadastral_vectorizer.engine.training.pairs import (
     PredictedMasks,
     balance,
 )
+from cadastral_vectorizer.engine.training.refiner_data import validation_pairs
 from cadastral_vectorizer.engine.training.rough_mask_files import RoughMask, load_rough_masks, write_rough_masks
 from cadastral_vectorizer.engine.training.rough_masks import drop_duplicates, rescale
 from cadastral_vectorizer.engine.training.view import draw_view
@@ -92,6 +93,17 @@ def test_predictions_survive_the_disk_and_find_their_building(chip, tmp_path):
     iou = measure_mask(pair.coarse >= 128, pair.truth >= 128, pair.known, pair.pixel_m)["iou"]
     assert iou == pytest.approx(58 * 38 / (2 * 60 * 40 - 58 * 38), abs=0.02)
     assert pair.others.max() == 0 or pair.others[64, 64] == 0
+
+
+def test_where_the_detector_found_nothing_damage_is_measured(chip):
+    other = Chip("d", "t", "val", 0.2, chip.image, chip.labels)
+    seen = {"c": [RoughMask((52, 42, 112, 82), np.full((40, 60), 255, np.uint8))], "d": []}
+    pairs = validation_pairs([chip, other], seen, 128, seed=1)
+    assert len(pairs["s"]) == 1 and len(pairs["t"]) == 4  # one mask; two buildings, damaged twice
+    empty = Chip("e", "u", "val", 0.2, chip.image, np.zeros_like(chip.labels))
+    assert set(validation_pairs([chip, empty], seen, 128, seed=1)) == {"s"}
+    with pytest.raises(TrainingError, match="hold no buildings"):
+        validation_pairs([empty], seen, 128, seed=1)
 
 
 def test_an_empty_or_damaged_prediction_folder_is_refused(tmp_path):
