@@ -1,23 +1,66 @@
-"""What a manifest may say: everything the software relies on, within bounds, before anything is built from it.
+"""The manifest of a model package: read from a folder or zip, and checked before anything is built from it.
 
 Standard library only, because the QGIS side reads manifests too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
 import math
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..engine.errors import ModelPackageError
+
+FORMAT = 1
+MANIFEST = "model.json"
+BUNDLED = Path(__file__).resolve().parent.parent / "resources" / "models" / "bundled.zip"
 NETWORKS = ("detector", "refiner", "segmenter")
 
+_MAX_BYTES = 4 << 20
 _MAX_NUMBER = 4096
 _MAX_SUM = 50_000  # of all numbers in the parameters of a network; the largest known one has 3,000
 _MAX_DEPTH = 4
 
 
-def read_manifest(data: bytes) -> dict[str, Any]:
+Reader = Callable[[str, int], bytes]
+"""Reads one plainly named file of a package, of at most so many bytes."""
+
+
+def open_manifest(path: str | Path = "") -> tuple[Path, dict[str, Any], str, Reader]:
+    """Read and check the manifest of a package; of the bundled one for an empty path.
+
+    Returns:
+        Where the package is, its manifest, the SHA-256 of that, and a reader for the other files.
+
+    Raises:
+        ModelPackageError: missing, not a package, of another format, or not to be relied upon.
+    """
+    path = Path(path) if path else BUNDLED
+    read = _reader(path)
+    data = read(MANIFEST, _MAX_BYTES)
+    try:
+        manifest = _parse(data)
+        if manifest["format"] != FORMAT:
+            raise ModelPackageError(
+                f"Model package {path} has format {manifest['format']!r}, this version reads {FORMAT}",
+                "Update the plugin or choose another package",
+            )
+        _check_manifest(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelPackageError(
+            f"{MANIFEST} of model package {path} is damaged ({error!r})", "Get the package again from where it came"
+        ) from error
+    return path, manifest, hashlib.sha256(data).hexdigest(), read
+
+
+def _parse(data: bytes) -> dict[str, Any]:
     """JSON to a mapping. Raises ValueError or TypeError for anything else, however deep or odd."""
     try:
         manifest = json.loads(data, parse_constant=_refuse_constant)
@@ -28,7 +71,7 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     return manifest
 
 
-def check_manifest(manifest: dict[str, Any]) -> None:
+def _check_manifest(manifest: dict[str, Any]) -> None:
     """Raise ValueError, KeyError or TypeError for a manifest that cannot be relied upon."""
     name = manifest["name"]
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
@@ -91,3 +134,56 @@ def _sum(value: Any, depth: int) -> float:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+def _reader(path: Path) -> Reader:
+    """A function reading one plainly named file of the package, bounded in size; nothing is unpacked."""
+
+    def refuse(what: str, error: Exception | None = None) -> ModelPackageError:
+        return ModelPackageError(
+            f"{path} {what}" + (f" ({error})" if error else ""),
+            "Choose a model package: a .zip, or a folder with model.json and its weights",
+        )
+
+    def read(name: str, limit: int) -> bytes:
+        try:
+            if path.is_dir():
+                file = path / name
+                if not file.resolve().is_relative_to(path.resolve()):
+                    raise refuse(f"has {name} outside its folder")
+                return _read_file(file, limit)
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise refuse("is no file")
+            with zipfile.ZipFile(path) as archive:
+                if archive.getinfo(name).file_size > limit:
+                    raise _TooLarge(name)
+                return archive.read(name)  # no more than what is claimed
+        except _TooLarge as error:
+            raise refuse(f"claims {name} larger than {limit} bytes") from error
+        except FileNotFoundError as error:
+            raise refuse(f"holds no {name}" if path.is_dir() else "does not exist") from error
+        except KeyError as error:
+            raise refuse(f"holds no {name}") from error
+        except _BROKEN as error:
+            raise refuse("is no readable model package", error) from error
+
+    return read
+
+
+def _read_file(file: Path, limit: int) -> bytes:
+    """All of a plain file. Raises `_TooLarge`, OSError."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{file.name} is no file")
+    if status.st_size > limit:
+        raise _TooLarge(file.name)
+    return file.read_bytes()
+
+
+class _TooLarge(Exception):
+    """A file of a package is larger than any such file may be."""
+
+
+_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+           ValueError)  # fmt: skip
+"""What zipfile raises for damaged archives."""

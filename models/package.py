@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
-import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -26,13 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import ModelPackageError, OutputError
-from .manifest import NETWORKS, check_manifest, read_manifest
+from .manifest import BUNDLED, FORMAT, MANIFEST, NETWORKS, open_manifest
 
-FORMAT = 1
-MANIFEST = "model.json"
-MAX_MANIFEST_BYTES = 4 << 20
+__all__ = ["BUNDLED", "NETWORKS", "ModelPackage", "open_package", "write_package"]
+
 MAX_WEIGHTS_BYTES = 2 << 30
-BUNDLED = Path(__file__).resolve().parent.parent / "resources" / "models" / "bundled.zip"
 
 
 @dataclass(frozen=True)
@@ -149,80 +144,8 @@ class ModelPackage:
 
 
 def open_package(path: str | Path = "") -> ModelPackage:
-    """Open a model package; the bundled one for an empty path.
-
-    Raises:
-        ModelPackageError: missing, not a package, of a newer format, or incomplete.
-    """
-    path = Path(path) if path else BUNDLED
-    read = _reader(path)
-    data = read(MANIFEST, MAX_MANIFEST_BYTES)
-    try:
-        manifest = read_manifest(data)
-        if manifest["format"] != FORMAT:
-            raise ModelPackageError(
-                f"Model package {path} has format {manifest['format']!r}, this version reads {FORMAT}",
-                "Update the plugin or choose another package",
-            )
-        check_manifest(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelPackageError(
-            f"{MANIFEST} of model package {path} is damaged ({error!r})", "Get the package again from where it came"
-        ) from error
-    return ModelPackage(path, manifest, hashlib.sha256(data).hexdigest(), read)
-
-
-def _reader(path: Path) -> Callable[[str, int], bytes]:
-    """A function reading one plainly named file of the package, bounded in size; nothing is unpacked."""
-
-    def refuse(what: str, error: Exception | None = None) -> ModelPackageError:
-        return ModelPackageError(
-            f"{path} {what}" + (f" ({error})" if error else ""),
-            "Choose a model package: a .zip, or a folder with model.json and its weights",
-        )
-
-    def read(name: str, limit: int) -> bytes:
-        try:
-            if path.is_dir():
-                file = path / name
-                if not file.resolve().is_relative_to(path.resolve()):
-                    raise refuse(f"has {name} outside its folder")
-                return _read_file(file, limit)
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise refuse("is no file")
-            with zipfile.ZipFile(path) as archive:
-                if archive.getinfo(name).file_size > limit:
-                    raise _TooLarge(name)
-                return archive.read(name)  # no more than what is claimed
-        except _TooLarge as error:
-            raise refuse(f"claims {name} larger than {limit} bytes") from error
-        except FileNotFoundError as error:
-            raise refuse(f"holds no {name}" if path.is_dir() else "does not exist") from error
-        except KeyError as error:
-            raise refuse(f"holds no {name}") from error
-        except _BROKEN as error:
-            raise refuse("is no readable model package", error) from error
-
-    return read
-
-
-def _read_file(file: Path, limit: int) -> bytes:
-    """All of a plain file. Raises `_TooLarge`, OSError."""
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{file.name} is no file")
-    if status.st_size > limit:
-        raise _TooLarge(file.name)
-    return file.read_bytes()
-
-
-class _TooLarge(Exception):
-    """A file of a package is larger than any such file may be."""
-
-
-_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
-           ValueError)  # fmt: skip
-"""What zipfile raises for damaged archives."""
+    """Open a model package; the bundled one for an empty path. Raises `ModelPackageError`, see `open_manifest`."""
+    return ModelPackage(*open_manifest(path))
 
 
 def write_package(

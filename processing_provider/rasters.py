@@ -23,7 +23,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import Qt
 
 from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
-from ..models.package import open_package
+from ..models.manifest import open_manifest
 from .layers import raster_source
 
 LIMIT_PX = 100_000_000
@@ -115,7 +115,7 @@ class Orthophoto:
 
     def _size(self, extent: QgsRectangle, model: str, context) -> tuple[int, int]:
         """Columns and rows at the model's ground pixel, or at the layer's own where that is coarser."""
-        pixel_m = float(open_package(model).manifest["pixel_m"])
+        pixel_m = float(open_manifest(model)[1]["pixel_m"])
         measure = QgsDistanceArea()
         measure.setSourceCrs(self.crs, context.transformContext())
         measure.setEllipsoid(self.crs.ellipsoidAcronym() or "EPSG:7030")

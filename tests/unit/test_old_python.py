@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "processing_provider").rglob("*.py"),
                  *(ROOT / "engine" / f"{n}.py" for n in ("config", "errors", "progress", "about", "job_folder")),
-                 ROOT / "models" / "package.py"])  # fmt: skip
+                 ROOT / "models" / "manifest.py"])  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SHARED, ids=lambda p: str(p.relative_to(ROOT)))

@@ -59,7 +59,8 @@ def test_hundreds_of_bad_inputs_end_in_a_sentence_or_a_sound_reading(tmp_path):
 
 def test_a_package_may_not_reach_outside_its_folder_or_hang(tmp_path):
     from cadastral_vectorizer.engine.errors import ModelPackageError
-    from cadastral_vectorizer.models.package import BUNDLED, open_package
+    from cadastral_vectorizer.models.manifest import BUNDLED
+    from cadastral_vectorizer.models.package import open_package
 
     with zipfile.ZipFile(BUNDLED) as archive:
         manifest = archive.read("model.json")
