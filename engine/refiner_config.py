@@ -31,7 +31,7 @@ class TrainRefinerConfig(Config):
         steps: optimiser steps.
         minutes: time budget that ends the run earlier; 0 for none. The learning rate follows both.
         batch_size: crops of 128 x 128 px; fewer of larger ones.
-        learning_rate: 0 lets the variant choose.
+        learning_rate: 0 lets the variant choose, a quarter of it where `base` is given.
         lambda_l1: weight of the L1 term of ``vinokurov``.
         loss_terms: of ``bce``, ``dice`` and ``boundary`` in NeuralSegmentello's weights; empty lets the variant
             choose. Not for ``vinokurov``.
@@ -114,7 +114,8 @@ class FinetuneRefinerConfig(Config):
         report: HTML page to write; figures: JSON file to write; both optional.
         minutes: time budget, measurements not counted; `steps` instead where that is not 0.
         batch_size: crops of 128 x 128 px; fewer of larger ones.
-        learning_rate: 0 lets the variant choose. lambda_l1, loss_terms, adversarial_weight: see `TrainRefinerConfig`.
+        learning_rate: 0 lets the variant choose, less where it continues.
+        lambda_l1, loss_terms, adversarial_weight: see `TrainRefinerConfig`.
         validations: how often the weights are measured on the way.
         patience: measurements without gain that end the run early; 0 never.
     """

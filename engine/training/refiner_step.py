@@ -31,6 +31,9 @@ PAPER_PRESETS: dict[str, dict[str, float]] = {
 }
 """Settings of Vinokurov 2025: the best row of table 1 and the three lambdas of figures 6 to 8."""
 
+CONTINUED = 0.25
+"""Learning rate of a training that starts from trained weights, as a share of the usual one."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -94,6 +97,8 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
         overrides["loss"] = partial(losses.segmentello_loss, terms=config.loss_terms)
     if config.learning_rate > 0:
         overrides["learning_rate"] = config.learning_rate
+    elif config.base:
+        overrides["learning_rate"] = CONTINUED * recipe.learning_rate
     if config.adversarial_weight >= 0:
         overrides["adversarial_weight"] = config.adversarial_weight
     return Recipe(**{**recipe.__dict__, **overrides})

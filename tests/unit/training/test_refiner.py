@@ -205,6 +205,14 @@ def test_base_weights_of_another_variant_are_refused(tmp_path, pairs):
         RefinerRun(other, Reporter())
 
 
+def test_trained_weights_are_changed_more_slowly(tmp_path):
+    fresh, base, given = (
+        choose_recipe(TrainRefinerConfig(work_folder="w", pairs="p", **changes)).learning_rate
+        for changes in ({}, {"base": "b.pt"}, {"base": "b.pt", "learning_rate": 0.1})
+    )
+    assert (base, given) == (fresh / 4, 0.1)
+
+
 def test_measurements_can_be_spread_over_the_budget(tmp_path, pairs):
     card = train_refiner(make_config(tmp_path, pairs, steps=6, validations=2), Reporter())
     assert [entry["step"] for entry in card["history"]] == [3, 6]
