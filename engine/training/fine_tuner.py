@@ -132,7 +132,8 @@ class FineTuner(DetectorTrainer):
         return super().fraction if self.is_patient else 1.0
 
     def _is_validation_due(self) -> bool:
-        return super().fraction >= len(self.history) / self.start.validations and super().fraction < 1
+        measured = sum(entry["mix"] == 1 for entry in self.history)
+        return super().fraction >= measured / self.start.validations and super().fraction < 1
 
     def _validate(self, losses: dict[str, float]) -> dict[str, Any]:
         for entry in self.history:

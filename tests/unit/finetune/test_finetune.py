@@ -89,7 +89,7 @@ def test_a_few_steps_make_it_better_and_the_package_and_the_report_say_so(base, 
                figures=str(figures)), Reporter(),
     )  # fmt: skip
     assert result["gained"]
-    assert result["after"]["AP50"] > result["before"]["AP50"] + 0.1
+    assert result["before"]["AP50"] < 0.1 and result["after"]["AP50"] > 0.6
     package, old = open_package(result["output"]), open_package(base)
     assert package.hash == result["model_hash"] and package.manifest["pixel_range_m"] == [0.04, 0.7]
     assert package.manifest["training"]["base"] == old.name
