@@ -132,6 +132,9 @@ def _best_path(position, running, count, step, directions, penalties):
     kinds = directions.shape[1] + 1
     number, sums = position.T.astype(float), np.ascontiguousarray(running.transpose(0, 2, 1))
     cos, sin = np.cos(2 * directions).T.copy(), np.sin(2 * directions).T.copy()
+    # Across a direction and along it the same term counts, with the other sign.
+    mirrored = np.zeros(kinds, bool)
+    mirrored[1:-1] = (np.abs(cos[1:] + cos[:-1]) + np.abs(sin[1:] + sin[:-1]) < 1e-9).all(1)
     # Everything is divided by the step, which turns integrals into sums over samples.
     price = np.full(kinds, penalties.wall)
     price[2:-1] += penalties.kinds
@@ -161,8 +164,11 @@ def _best_path(position, running, count, step, directions, penalties):
         half *= 0.5
         lean = xx
         lean -= half
+        along = lean
         for k in range(kinds):
-            if k < kinds - 1:
+            if mirrored[k]:
+                np.negative(along, out=along)
+            elif k < kinds - 1:
                 along = lean * cos[k]
                 along += xy * sin[k]
             else:
