@@ -116,3 +116,38 @@ def test_a_crs_from_outside_is_used_where_the_file_has_none_or_another(write_ras
         assert "although the file itself names another" in source.notes[0]
     with pytest.raises(RasterError, match="is not understood"):
         RasterSource.open(write_raster(noise, crs=None), pixel_m=None, crs="nonsense")
+
+
+@pytest.mark.slow
+def test_a_run_that_met_a_damaged_block_goes_on_where_it_was_when_it_may_skip_it(write_raster, tmp_path):
+    from cadastral_vectorizer.engine.config import VectorizeConfig
+    from cadastral_vectorizer.engine.pipeline import vectorize
+    from cadastral_vectorizer.engine.progress import Reporter
+
+    class Heard(Reporter):
+        def __init__(self):
+            super().__init__()
+            self.lines = []
+
+        def log(self, message, level="info"):
+            self.lines.append(message)
+
+    side = 1152  # too large for the fingerprint to look at every pixel
+    image = np.full((3, side, side), 90, np.uint8) + np.random.default_rng(0).integers(0, 9, (3, side, side), np.uint8)
+    path = write_raster(image, tiled=True, blockxsize=SIDE, blockysize=SIDE, compress="deflate")
+    damage_block(path, 7, 7)
+    asked = {"raster": str(path), "output": str(tmp_path / "o.gpkg"), "batch_size": 1, "tile_size_px": 256}
+
+    def run(folder, **settings):
+        heard = Heard()
+        result = vectorize(VectorizeConfig(job_folder=str(tmp_path / folder), **asked, **settings), heard)
+        return result, heard.lines
+
+    with pytest.raises(RasterError, match="same job folder"):
+        run("job")
+    result, lines = run("job", skip_unreadable=True)
+    assert any(line.startswith("Continuing") for line in lines)
+    assert any("1 blocks of the raster" in line for line in lines)
+    assert result["buildings"] == run("fresh", skip_unreadable=True)[0]["buildings"]
+    with pytest.raises(JobFolderError, match="has left out parts"):
+        run("job")
