@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.context
 import os
-import subprocess
 import sys
 import tempfile
+import threading
+import time
+from functools import cache
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,15 +20,51 @@ from rasterio.windows import Window
 
 SAMPLE = Path(__file__).resolve().parents[2] / "resources" / "sample" / "orthophoto.tif"
 
-WORKER = """
-import sys
-from cadastral_vectorizer.engine import finishing
-from cadastral_vectorizer.engine.refine import stream
-from cadastral_vectorizer.engine.worker import main
-finishing.STEP_PX = 1  # what else happens every few megapixels
-stream.MAX_SIDE_PX, stream.ENOUGH, stream.CHUNK = 160, 2, 6
-sys.exit(main())
-"""
+PRELOAD = [
+    f"cadastral_vectorizer.{name}"
+    for name in ("engine.pipeline", "engine.worker", "engine.detect", "engine.segment", "engine.refine.stream",
+                 "models.detector", "models.refiners")
+]  # fmt: skip
+"""Imported once by the server that the runs are forked from: most of a short run is imports."""
+
+
+@cache
+def server() -> multiprocessing.context.ForkServerContext:
+    """What makes processes: each a copy of one that has imported the engine and done nothing with it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+class Request:
+    """The worker's input: one line, and then silence as long as QGIS is there."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+
+    def readline(self) -> str:
+        return self._line
+
+    def __iter__(self):
+        threading.Event().wait()
+        yield from ()
+
+
+def work(config: dict, events: Path, errors: Path, before: str) -> None:
+    """In the process of a run: the engine's worker, in small steps, its streams in files."""
+    file = os.open(errors, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(file, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    from cadastral_vectorizer.engine import finishing, worker
+    from cadastral_vectorizer.engine.refine import stream
+
+    finishing.STEP_PX = 1  # what else happens every few megapixels
+    stream.MAX_SIDE_PX, stream.ENOUGH, stream.CHUNK = 160, 2, 6
+    exec(before, {})  # noqa: S102 - text of a test
+    with events.open("w", buffering=1) as out:
+        code = worker.serve(Request(json.dumps({"job": "vectorize", "config": config})), out)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def cut_sample(path: Path, *, width: int = 620, height: int = 520, x: int = 60, y: int = 200) -> Path:
@@ -44,63 +84,60 @@ def settings(raster: Path, folder: Path, **changes) -> dict:
 
 
 class Run:
-    """The engine's worker as QGIS starts it, in small steps, at work on a configuration.
-
-    Its input stays open as long as this object: the end of the input would tell it that QGIS is gone.
-    """
+    """The engine's worker at work on a configuration, in a process of its own."""
 
     def __init__(self, config: dict, *, before: str = "") -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the run
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", before + WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        self.process.stdin.write(json.dumps({"job": "vectorize", "config": config}) + "\n")
-        self.process.stdin.flush()
+        self._folder = Path(tempfile.mkdtemp(prefix="run-"))
+        self._seen = 0
+        files = self._folder / "events", self._folder / "errors"
+        self.process = server().Process(target=work, args=(config, *files, before))
+        self.process.start()
 
-    def wait_for_work(self) -> None:
-        """Wait for the first sign of progress: before it there is nothing to lose."""
-        for line in self.process.stdout:
-            if '"progress"' in line:
-                return
-            assert '"error"' not in line, line
-        raise AssertionError(self.close())
+    def events(self) -> list[dict]:
+        """What it has said since this was last asked."""
+        file = self._folder / "events"
+        lines = file.read_text().split("\n")[:-1] if file.exists() else []
+        new, self._seen = lines[self._seen :], len(lines)
+        return [json.loads(line) for line in new]
+
+    @property
+    def errors(self) -> str:
+        """Standard error."""
+        return (self._folder / "errors").read_text()
 
     @property
     def ended(self) -> bool:
         """Whether it runs no more."""
-        return self.process.poll() is not None
+        return self.process.exitcode is not None
+
+    def wait_for_work(self) -> None:
+        """Wait for the first sign of progress: before it there is nothing to lose."""
+        while True:
+            ended, new = self.ended, self.events()
+            if any(event["event"] == "progress" for event in new):
+                return
+            assert not ended, (new, self.errors)
+            time.sleep(0.01)
 
     def ends_within(self, seconds: float) -> bool:
         """Whether it ends by itself; if not, it is killed."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
-        return True
+        self.process.join(seconds)
+        if self.ended:
+            return True
+        self.kill()
+        return False
 
     def kill(self) -> None:
         """End it as a loss of power would."""
         self.process.kill()
-        self.close()
+        self.process.join()
 
     def finish(self) -> list[dict]:
         """All events that are still to come; the last one tells how it ended."""
-        events = [json.loads(line) for line in self.process.stdout]
-        self.errors = self.close()
+        self.process.join(900)
+        events = self.events()
         assert events, self.errors
         return events
-
-    def close(self) -> str:
-        """Wait for the end; returns what it wrote to standard error."""
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self._errors.seek(0)
-        text = self._errors.read()
-        self._errors.close()
-        return text
 
 
 def go_on(config: dict) -> tuple[list[tuple], list[str]]:
