@@ -37,7 +37,7 @@ COLUMNS = ("iou", "iou50_95", "boundary_iou", "hausdorff95_m", "polis_m", "verti
 def collect(options: argparse.Namespace) -> list[tuple[str, Instance, Instance, shapely.Polygon]]:
     """Source, mask as detected, mask as refined, and the true outline in metres, for every matched mask."""
     package = open_package(options.model)
-    chips = load_chips(options.chips, options.split)
+    chips = load_chips(options.chips, options.split)[:: options.every]
     if options.write:
         predict_rough_masks(package.detector(), chips, options.masks, pixel_m=options.pixel_m, bfloat16=True)
     masks = load_rough_masks(options.masks)
@@ -98,6 +98,8 @@ def main() -> None:
     parser.add_argument("--refiner", default="", help="checkpoint of a refiner to use instead")
     parser.add_argument("--write", action="store_true", help="run the detector first")
     parser.add_argument("--sizes-m", nargs="+", type=float, default=[0.2, 0.4])
+    parser.add_argument("--moments", nargs="+", default=["detector", "refined"])
+    parser.add_argument("--every", type=int, default=1, help="every so many chips only")
     parser.add_argument("--tolerance-m", type=float, default=1.0)
     parser.add_argument("--pixel-m", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=2)
@@ -109,6 +111,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print(f"{'':48s}" + " ".join(f"{c[:13]:>13s}" for c in COLUMNS))
     for moment, column in (("detector", 1), ("refined", 2)):
+        if moment not in options.moments:
+            continue
         instances = [entry[column] for entry in found]
         for method in ("none", "opening_closing", "gaussian", "active_contour", "spline"):
             for size_m in options.sizes_m if method != "none" else (0.0,):
