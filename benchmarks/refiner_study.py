@@ -311,7 +311,8 @@ NETWORKS = """1,200 masks shown, batches of 4 (the paper's network: 8), each net
 chips for 3,650 steps. MB are half-precision weights; ms are CPU time on one core in bfloat16, batches of 8, crops of
 128 px."""
 GRID = """The paper's learning rates and batches, on a quarter of the network's width (1.04 M weights) and crops
-reduced to 64 px; {epoch} masks shown for each epoch of the paper. Rows by learning rate times masks."""
+reduced to 64 px; {epoch} masks shown for each epoch of the paper. Rows by learning rate times masks. The way to 64 px
+and back alone costs 0.002 IoU and 0.008 boundary IoU."""
 LAMBDA = """The same narrow network, learning rate 2e-4, batches of 10, 4,000 masks shown; measured on 48 validation
 masks."""
 
