@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .level_set import trace_probability
+from .level_set import trace_distance, trace_probability
 from .outlines import outline_instance
 from .pixel_edges import trace_mask
 
-__all__ = ["outline_instance", "trace_mask", "trace_probability"]
+__all__ = ["outline_instance", "trace_distance", "trace_mask", "trace_probability"]

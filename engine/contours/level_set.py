@@ -29,10 +29,34 @@ def trace_probability(
         field, level = field.astype(np.float32), level * 255.0
     # Zeros would put the border of a full mask at the level's share of a pixel, which is half a pixel
     # for level 0.5 and 0/1 values: exactly the outer pixel edge.
-    field = np.pad(np.nan_to_num(field.astype(np.float64)), 1)
+    return _trace(np.pad(np.nan_to_num(field.astype(np.float64)), 1), level, offset_xy)
+
+
+def trace_distance(distance: np.ndarray, *, offset_xy: tuple[float, float] = (0, 0)) -> list[shapely.Polygon]:
+    """Trace where a signed distance field is zero: straight walls come out straight, not in steps.
+
+    Args:
+        distance: float[H, W], signed distance of pixel centres to the outline in any unit, positive
+            inside; NaN is outside.
+        offset_xy: global pixel coordinates of the field's top-left outer corner.
+
+    Returns:
+        As `trace_probability`. What goes on beyond the array ends at the outer pixel edge.
+    """
+    field = np.asarray(distance, np.float64)
+    known = np.abs(field[np.isfinite(field)])
+    field = np.nan_to_num(field, nan=-(known.max(initial=0.0) + 1.0))
+    around = np.pad(field, 1, mode="edge")
+    border = np.pad(np.zeros(field.shape, bool), 1, constant_values=True)
+    around[border] = -np.abs(around[border])
+    return _trace(around, 0.0, offset_xy)
+
+
+def _trace(field: np.ndarray, level: float, offset_xy: tuple[float, float]) -> list[shapely.Polygon]:
+    """Polygons of a field that has a border of one pixel outside."""
     # A node exactly on the level would make two contours meet in it; move it off, upwards, because
     # `probability >= level` is the mask.
-    field[field == level] += 1e-6 * max(abs(level), 1e-12)
+    field[field == level] += 1e-6 * max(abs(level), 1e-6)
     rings = find_contours(field, level, fully_connected="low", positive_orientation="high")
     # Index (row, col) of the padded array is the pixel centre (col - 1 + 0.5, row - 1 + 0.5).
     shift = np.array([offset_xy[0] - 0.5, offset_xy[1] - 0.5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from cadastral_vectorizer.engine.contours import outline_instance, trace_mask, trace_probability
+from cadastral_vectorizer.engine.contours import outline_instance, trace_distance, trace_mask, trace_probability
 from cadastral_vectorizer.engine.contracts import Grid, Instance
 from cadastral_vectorizer.engine.errors import InvalidParameter
 from hypothesis import given, settings
@@ -128,3 +128,26 @@ def test_unknown_method_names_the_choices():
     grid = Grid(10, 10, (1, 0, 0, 0, -1, 10), "EPSG:32637", 1.0)
     with pytest.raises(InvalidParameter, match="probability, pixel_edges"):
         outline_instance(Instance("a", (0, 0, 3, 3), np.zeros((3, 3), np.uint8), 1.0), grid, method="magic")
+
+
+@pytest.mark.parametrize("radius", [3.3, 9.0, 20.4])
+def test_distance_field_gives_the_circle_it_was_made_from(radius):
+    y, x = np.mgrid[:50, :50] + 0.5
+    centre = np.array([24.8, 25.1])
+    field = radius - np.hypot(x - centre[0], y - centre[1])
+    (polygon,) = trace_distance(field, offset_xy=(100, 200))
+    away = np.hypot(*(shapely.get_coordinates(polygon) - (100, 200) - centre).T)
+    np.testing.assert_allclose(away, radius, atol=0.05)
+    field[24:26, 24] = np.nan
+    assert len(trace_distance(field)[0].interiors) == 1
+
+
+def test_distance_field_cut_by_its_border_ends_at_the_pixel_edge():
+    field = np.minimum(5.0, np.arange(12) - 3.5)[None].repeat(8, 0)
+    (polygon,) = trace_distance(field, offset_xy=(10, 20))
+    np.testing.assert_allclose(polygon.bounds, (14, 20, 22, 28), atol=1e-6)
+
+
+def test_distance_field_without_an_inside_is_empty():
+    assert trace_distance(np.full((5, 5), -1.0)) == []
+    assert trace_distance(np.full((5, 5), np.nan)) == []
