@@ -187,7 +187,7 @@ def _finish(folder: Path, output: Path, *, zipped: bool, limit: float) -> int:
         told = ", ".join(f"{name} {value:.0f} MB" for name, value in parts.items() if value)
         raise TrainingError(
             f"The packed training has {size / 1e6:.0f} MB, more than {limit / 1e6:g} ({told})",
-            "Leave out a chip folder, or give a lower jpeg_quality such as 80",
+            "Leave out a chip folder, give a lower jpeg_quality such as 80, or start anew from a base",
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     os.replace(made, output)
