@@ -58,7 +58,7 @@ def finetune_refiner(config: FinetuneRefinerConfig, reporter: Reporter) -> dict[
     folder = Path(config.work_folder)
     _claim(folder, config, base)
     with reporter.span(0.0, 0.3):
-        data = Data(pairs=config.pairs) if config.pairs else prepare_data(config, base, folder, reporter)
+        data = take_pairs(config) if config.pairs else prepare_data(config, base, folder, reporter)
     mine = base.manifest.get("refiner") or {}
     fits = (mine.get("architecture"), mine.get("parameters")) == VARIANTS[config.variant]
     continues = fits and not config.from_scratch
@@ -98,6 +98,18 @@ class Data:
     masks: str = ""
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def take_pairs(config: FinetuneRefinerConfig) -> Data:
+    """The folder of mask pairs. Raises `TrainingError` where the network looks at images and there are none:
+    what it learns from blank ones is of no use on an orthophoto."""
+    looks_at_images = not config.variant.startswith("vinokurov")
+    if looks_at_images and Path(config.pairs).is_dir() and not any(Path(config.pairs).glob("image/*")):
+        raise TrainingError(
+            f"{config.pairs} holds no images, and the network {config.variant} looks at them",
+            "Add a folder image, or choose vinokurov, which looks at masks alone",
+        )
+    return Data(pairs=config.pairs)
 
 
 def prepare_data(config: FinetuneRefinerConfig, base: ModelPackage, folder: Path, reporter: Reporter) -> Data:

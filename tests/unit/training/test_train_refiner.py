@@ -114,6 +114,9 @@ def test_the_papers_pairs_and_network_give_a_package_with_that_network(base, tmp
             mask[16:44, 18 + move : 46 + move] = 255
             cv2.imwrite(str(tmp_path / "pairs" / part / f"{number}.png"), mask)
     config = settings(base, tmp_path, pairs=str(tmp_path / "pairs"), pairs_pixel_m=0.5, variant="vinokurov16")
+    guided = settings(base, tmp_path / "guided", pairs=config.pairs)
+    with pytest.raises(TrainingError, match="no images, and the network guided looks at them"):
+        finetune_refiner(guided, Reporter())
     result = finetune_refiner(config, Reporter())
     network = open_package(result["output"]).refiner()
     assert isinstance(network, VinokurovRefiner)
