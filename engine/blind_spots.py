@@ -1,4 +1,4 @@
-"""Parts of a raster that could not be read and were left out by choice: which buildings lie beside them."""
+"""Where the raster shows nothing: what a network sees there is no building, and what ends there may be cut."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from dataclasses import replace
 import numpy as np
 import shapely
 
-from .contracts import Outline
+from .contracts import Instance, Outline, Tile
 from .crs import transform_geometries
 from .raster.source import RasterSource
 
 REASON = "beside a part of the raster that cannot be read"
 REACH_PX = 2  # of the working grid: what ends this close to a gap was cut by it
+
+
+def is_seen(instance: Instance, tile: Tile, valid: np.ndarray) -> bool:
+    """Whether the raster shows at least half of an instance; networks find things in black, too.
+
+    Args:
+        instance: found in `tile`.
+        valid: bool[h, w] of the tile's padded window.
+    """
+    x0, y0, x1, y1 = instance.box
+    left, top = tile.padded[:2]
+    known = valid[max(y0 - top, 0) : max(y1 - top, 0), max(x0 - left, 0) : max(x1 - left, 0)]
+    if known.all():
+        return True
+    mask = instance.mask[max(top - y0, 0) :, max(left - x0, 0) :][: known.shape[0], : known.shape[1]]
+    return bool(2 * np.count_nonzero(mask & known) >= np.count_nonzero(mask))
 
 
 def mark_blind_spots(outlines: Sequence[Outline], source: RasterSource, metric_wkt: str) -> list[Outline]:

@@ -22,7 +22,7 @@ from ..models.package import ModelPackage, open_package
 from .about import VERSION
 from .ahead import ahead
 from .area import Area, read_area
-from .blind_spots import mark_blind_spots
+from .blind_spots import is_seen, mark_blind_spots
 from .clock import Clock
 from .config import VectorizeConfig
 from .contours.outlines import outline_instance
@@ -182,7 +182,7 @@ def look(
     if seen:
         held = ([items[i] for i in seen] for items in (tiles, images, valid))
         for i, instances in zip(seen, detector.detect(*held, grid, reporter), strict=True):
-            found[i] = instances
+            found[i] = [instance for instance in instances if is_seen(instance, tiles[i], valid[i])]
     return found
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from cadastral_vectorizer.engine.blind_spots import REASON, mark_blind_spots
-from cadastral_vectorizer.engine.contracts import Outline
+from cadastral_vectorizer.engine.blind_spots import REASON, is_seen, mark_blind_spots
+from cadastral_vectorizer.engine.contracts import Instance, Outline, Tile
 from cadastral_vectorizer.engine.errors import JobFolderError, RasterError
 from cadastral_vectorizer.engine.raster.source import RasterSource
 from cadastral_vectorizer.engine.raster.unreadable import UnreadableBlocks
@@ -60,6 +60,23 @@ def test_what_lies_beside_a_skipped_block_is_marked_and_nothing_else(damaged, pi
     assert [o.id for o in marked if o.edge] == ["1", "2", "5"]
     assert all((o.check == f"before; {REASON}") == o.edge for o in marked)
     assert "cannot be read and were left out" in notes[-1]
+
+
+def test_what_a_network_sees_where_the_raster_shows_nothing_is_no_building():
+    tile = Tile(0, 0, core=(100, 200, 180, 280), padded=(90, 190, 190, 290))
+    valid = np.ones((100, 100), bool)
+    valid[:, 50:] = False  # from x = 140 on
+
+    def seen(x0, y0, x1, y1):
+        mask = np.full((y1 - y0, x1 - x0), 200, np.uint8)
+        return is_seen(Instance("i", (x0, y0, x1, y1), mask, 0.9), tile, valid)
+
+    assert seen(100, 200, 130, 230) and seen(120, 200, 150, 230) and seen(130, 200, 150, 230)
+    assert not seen(131, 200, 151, 230) and not seen(150, 200, 180, 230)
+    assert seen(85, 185, 100, 200)  # hangs over the window
+    ring = np.zeros((20, 40), np.uint8)
+    ring[:, :8] = 255  # the box reaches into nothing, the mask does not
+    assert is_seen(Instance("i", (132, 200, 172, 220), ring, 0.9), tile, valid)
 
 
 def test_without_the_choice_the_run_is_refused_before_it_begins(damaged):
