@@ -45,7 +45,10 @@ def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
                 items.close()  # here, where it was running
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as reason:
+        raise MemoryError("no room for another thread") from reason
     try:
         while True:
             item, error = ready.get()

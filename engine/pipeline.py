@@ -197,7 +197,7 @@ def refine(
     if not (config.refine and package.has_refiner):
         return None
     refiner = Refiner(means.share(package.refiner()), device=means.device, bfloat16=means.bfloat16)
-    return RefineStream(refiner, source.read, find=journal.find_redrawn, keep=journal.add_redrawn, check=reporter.check)
+    return RefineStream(refiner, source.read, find=journal.find_redrawn, keep=journal.add_redrawn, reporter=reporter)
 
 
 def trace(

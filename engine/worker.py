@@ -45,11 +45,13 @@ def run(name: str, config: dict[str, Any], reporter: Reporter) -> int:
     except EngineError as error:
         return fail(reporter, error)
     except MemoryError:
-        return fail(reporter, EngineError("The machine ran out of memory", "Close other programs or use smaller tiles"))
+        return fail(reporter, out_of_memory())
     except OSError as error:
         traceback.print_exc()
         return fail(reporter, EngineError(explain_os_error(error), "Mend that and run again"))
     except Exception as error:  # a bug: the trace goes to standard error, a sentence to the user
+        if _is_out_of_memory(error):
+            return fail(reporter, out_of_memory())
         traceback.print_exc()
         what = f"The engine met an unexpected {type(error).__name__} ({error})"
         return fail(reporter, EngineError(what, "Please report it with the log"))
@@ -61,6 +63,22 @@ def fail(reporter: Reporter, error: EngineError) -> int:
     """Send an error event; returns the exit code."""
     reporter.emit("error", kind=type(error).__name__, what=error.what, todo=error.todo, message=str(error))
     return EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_ERROR
+
+
+def out_of_memory() -> EngineError:
+    """What to say where no smaller batch could help."""
+    return EngineError(
+        "The machine ran out of memory", "Close other programs or use smaller tiles, then run again to continue"
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is PyTorch that has run out of memory, which says so in words alone."""
+    if "torch" not in sys.modules:
+        return False
+    from ..models.device import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def explain_os_error(error: OSError) -> str:

@@ -37,11 +37,12 @@ def describe_devices() -> list[dict[str, str]]:
     return devices
 
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate", "not enough memory", "bad_alloc", "could not create a primitive")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch or Python ran out of memory; the allocators of the devices say so in words alone."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        words in text for words in ("out of memory", "can't allocate", "not enough memory")
-    )
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)

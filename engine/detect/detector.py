@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ...models.detector import Prediction, predict
+from ...models.device import is_out_of_memory
 from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
 from ..progress import Reporter
@@ -95,10 +96,7 @@ class Detector:
 
     def _shrink(self, error: Exception, reporter: Reporter) -> None:
         """Halve the batch after running out of memory; anything else is passed on."""
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and not (
-            "out of memory" in text or "can't allocate" in text or "not enough memory" in text
-        ):  # fmt: skip
+        if not is_out_of_memory(error):
             raise error
         if self.batch_size == 1:
             raise OutOfMemory(

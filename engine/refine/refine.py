@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 import torch
 
+from ...models.device import is_out_of_memory
 from ...models.refiners import MaskRefiner
 from ...models.refiners.crops import Window, choose_window
 from ..ahead import ahead
@@ -108,6 +109,7 @@ class Refiner:
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
         self.bfloat16 = bfloat16
         self.gate = gate or Gate()
+        self._parts = 1  # in which a batch is asked
 
     def refine_instances(
         self,
@@ -170,7 +172,7 @@ class Refiner:
         done = 0
         for batch in ahead(self._batches(instances, everything, read, batch_size)):
             reporter.progress(done / len(instances), f"{done} of {len(instances)} masks")
-            for crop, probability in zip(batch, self._ask(batch, batch_size), strict=True):
+            for crop, probability in zip(batch, self._ask(batch, batch_size, reporter), strict=True):
                 answers[crop.index] = self._judge(instances[crop.index], crop, probability)
             done += len(batch)
         return answers
@@ -203,11 +205,24 @@ class Refiner:
         windows = [(index, window) for index, window in chosen if window is not None]
         return sorted(windows, key=lambda entry: (entry[1].y // 256, entry[1].x, entry[0]))
 
+    def _ask(self, batch: list[Crop], batch_size: int, reporter: Reporter) -> list[np.ndarray]:
+        """Probabilities, float32[size, size], of the crops; in smaller batches for good once memory runs out."""
+        while True:
+            fixed = max(1, per_batch(batch_size, batch[0].window.size) // self._parts)
+            try:
+                parts = [self._forward(batch[n : n + fixed], fixed) for n in range(0, len(batch), fixed)]
+            except (MemoryError, RuntimeError) as error:
+                if fixed == 1 or not is_out_of_memory(error):
+                    raise
+                self._parts *= 2
+                reporter.warn(f"Memory of {self.device} ran out; the refiner goes on with smaller batches")
+                continue
+            return [answer for part in parts for answer in part]
+
     @torch.inference_mode()
-    def _ask(self, batch: list[Crop], batch_size: int) -> list[np.ndarray]:
-        """Probabilities, float32[size, size], of the crops."""
-        size = batch[0].window.size
-        empty = per_batch(batch_size, size) - len(batch)
+    def _forward(self, batch: list[Crop], fixed: int) -> list[np.ndarray]:
+        """Probabilities of at most `fixed` crops, which are filled up to that many."""
+        empty = fixed - len(batch)
 
         def stack(arrays: list[np.ndarray]) -> torch.Tensor:
             stacked = np.stack(arrays + [np.zeros_like(arrays[0])] * empty).astype(np.float32) / 255

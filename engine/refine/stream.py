@@ -40,11 +40,17 @@ class _Entry:
 
 
 class _Watch(Reporter):
-    """Hears of progress and looks whether the user still wants it."""
+    """Passes on what is said and looks whether the user still wants the work, but reports no progress."""
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, outer: Reporter) -> None:
         super().__init__()
-        self.check = check  # type: ignore[method-assign]
+        self._outer = outer
+
+    def check(self) -> None:
+        self._outer.check()
+
+    def log(self, message: str, level: str = "info") -> None:
+        self._outer.log(message, level)
 
 
 class RefineStream:
@@ -57,7 +63,7 @@ class RefineStream:
         read: see `Read`.
         find: what became of an instance in an earlier run, itself if it was kept; None where it was not asked about.
         keep: told what became of instances, ``(before, after)``.
-        check: called now and then; what it raises ends the work.
+        reporter: the log, and the wish to cancel.
     """
 
     def __init__(
@@ -67,10 +73,10 @@ class RefineStream:
         *,
         find: Callable[[Instance], Instance | None] = lambda before: None,
         keep: Callable[[Sequence[tuple[Instance, Instance]]], None] = lambda pairs: None,
-        check: Callable[[], None] = lambda: None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._refiner, self._read, self._find, self._keep = refiner, read, find, keep
-        self._reporter = _Watch(check)
+        self._reporter = _Watch(reporter or Reporter())
         self._held: list[_Entry] = []
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled
+from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.refine import stream as module
 from cadastral_vectorizer.engine.refine.refine import Gate, Refiner
 from cadastral_vectorizer.engine.refine.stream import RefineStream
@@ -112,11 +113,12 @@ def test_answers_that_were_kept_are_not_asked_for_again(refiner, street, whole):
     class Stopped(Exception):
         pass
 
-    def check():
-        if len(answers) > 40:
-            raise Stopped
+    class Watch(Reporter):
+        def check(self):
+            if len(answers) > 40:
+                raise Stopped
 
-    stream = RefineStream(refiner, make_reader(picture), keep=keep, check=check)
+    stream = RefineStream(refiner, make_reader(picture), keep=keep, reporter=Watch())
     with pytest.raises(Stopped):
         pass_through(stream, instances, [300, 600])
     assert 40 < len(answers) < len(instances)
@@ -145,8 +147,30 @@ def test_a_giant_is_left_as_it_is_and_nobody_waits_for_it(refiner, street):
 def test_a_wish_to_cancel_ends_it_between_batches(refiner, street):
     picture, instances = street
 
-    def check():
-        raise Cancelled
-
+    reporter = Reporter()
+    reporter.cancel()
     with pytest.raises(Cancelled):
-        pass_through(RefineStream(refiner, make_reader(picture), check=check), instances, [])
+        pass_through(RefineStream(refiner, make_reader(picture), reporter=reporter), instances, [])
+
+
+def test_when_memory_runs_out_the_batches_get_smaller_and_the_masks_stay_the_same(street, whole):
+    picture, instances = street
+    torch.manual_seed(0)
+    network = build_refiner("guided", {"width": 8})
+    torch.nn.init.normal_(network.head.weight, std=0.08)
+
+    def fail_if_large(_, arguments):
+        if len(arguments[0]) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    network.register_forward_pre_hook(fail_if_large)
+    said = []
+
+    class Listener(Reporter):
+        def log(self, message, level="info"):
+            said.append((message, level))
+
+    refiner = Refiner(network, gate=Gate(min_certainty=0, min_iou=0))
+    final, _ = pass_through(RefineStream(refiner, make_reader(picture), reporter=Listener()), instances, [])
+    assert_same(final, whole)
+    assert [level for _, level in said] == ["warning", "warning"] and "smaller batches" in said[0][0]
