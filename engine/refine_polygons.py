@@ -37,7 +37,7 @@ QUALITY_FIELDS = (
     "score", "refined", "area_m2", "perimeter_m", "vertices", "regularized", "max_shift_m", "iou_raw", "iou_input",
     "edge", "check", "model",
 )  # fmt: skip
-BLOCK = 500
+BLOCK = 2000
 """Features refined together, with those around them."""
 BLOCK_PX = 30_000_000
 """Pixels of masks held for them at most, unless one feature alone has more."""
