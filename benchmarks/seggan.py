@@ -3,8 +3,8 @@
     python benchmarks/seggan.py chips/real work/seggan --steps 600 --gan-steps 600 --seeds 1 2
     python benchmarks/seggan.py chips/real work/seggan --packages resources/models/bundled.zip segmenter.zip
 
-Every row starts from the same weights and sees the same crops in the same order for its seed. Runs continue where they
-were interrupted; rows that are complete are kept in ``seggan.json``. With ``--packages`` nothing is trained: the
+Rows from the same start see the same crops in the same order for their seed. Runs continue where they were interrupted;
+the figures of a row are kept in its folder. With ``--packages`` nothing is trained: the
 buildings that model packages find on the test chips are matched with the truth, Mask R-CNN and segmenters alike.
 """
 
@@ -21,6 +21,7 @@ import torch
 from cadastral_vectorizer.engine.config import TrainDetectorConfig
 from cadastral_vectorizer.engine.progress import ConsoleReporter
 from cadastral_vectorizer.engine.train_segmenter import collect_instances
+from cadastral_vectorizer.engine.training.checkpoint import load_checkpoint
 from cadastral_vectorizer.engine.training.chips import Chip, load_chips
 from cadastral_vectorizer.engine.training.seggan import GanSettings
 from cadastral_vectorizer.engine.training.segmenter import SegmenterTrainer, validate_segmenter
@@ -30,13 +31,16 @@ from cadastral_vectorizer.models.package import open_package
 SMALL = {"widths": [16, 32, 64, 96], "blocks": [1, 1, 1, 1], "fpn_channels": 32, "dense_width": 32}
 PIXELS = ("mean_iou", "iou", "pixel_accuracy", "class_accuracy")
 WAYS = {
-    "alone": (0.0, 0.0),
-    "content": (0.1, 0.0),
-    "adversarial": (0.0, 0.1),
-    "SegGAN": (0.1, 0.1),
-    "SegGAN, weights of 1": (1.0, 1.0),
+    "alone": (0.0, 0.0, ""),
+    "SegGAN": (0.1, 0.1, ""),
+    "alone, continued": (0.0, 0.0, "alone"),
+    "SegGAN, continued": (0.1, 0.1, "alone"),
+    "content, continued": (0.1, 0.0, "alone"),
+    "adversarial, continued": (0.0, 0.1, "alone"),
 }
-"""Rows: weights of the content and of the adversarial loss."""
+"""Rows: weights of content and adversarial loss, and the row whose weights are started from. The paper starts
+from a trained segmenter."""
+CONTINUED_RATE = 3e-4  # learning rate from trained weights
 
 
 class QuietReporter(ConsoleReporter):
@@ -53,21 +57,30 @@ def load_split(folder: str, split: str) -> list[Chip]:
     return load_chips(folder, split)
 
 
+def row_folder(way: str, seed: int, options: argparse.Namespace) -> Path:
+    """Where a row keeps its work and its ``figures.json``."""
+    return Path(options.folder) / f"{way.replace(', ', '-')}-{seed}"
+
+
 def train_row(way: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train one row and measure its averaged weights."""
-    content, adversarial = WAYS[way]
-    folder = Path(options.folder) / f"{way.replace(' ', '_').replace(',', '')}-{seed}"
+    content, adversarial, origin = WAYS[way]
+    folder = row_folder(way, seed, options)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = GanSettings(0 if way == "alone" else options.gan_steps, content, adversarial, options.gan_width)
+    settings = GanSettings(options.gan_steps if content or adversarial else 0, content, adversarial, options.gan_width)
     shared = Path(options.folder) / f"gan-{seed}.pt"  # step 1 does not depend on the weights of step 2
     if settings.steps and shared.exists() and not (folder / "gan.pt").exists():
         (folder / "gan.pt").write_bytes(shared.read_bytes())
+    base = load_checkpoint(row_folder(origin, seed, options) / "last.pt") if origin else None
+    if origin and base is None:
+        raise SystemExit(f"{way} needs the row {origin}, seed {seed}, first")
     config = TrainDetectorConfig(
         chips=(options.chips,), work_folder=str(folder), steps=options.steps, batch_size=options.batch_size,
         crop_px=options.crop_px, pixel_m=options.pixel_m, validate_every=10**6, seed=seed, device="cpu",
-        threads=options.threads,
+        threads=options.threads, learning_rate=CONTINUED_RATE if origin else 1e-3,
     )  # fmt: skip
-    trainer = SegmenterTrainer(config, QuietReporter(), parameters=SMALL, gan=settings)
+    weights = base["average"] if base else None
+    trainer = SegmenterTrainer(config, QuietReporter(), weights, parameters=SMALL, gan=settings)
     started = time.process_time()
     trainer.train_gan()
     if settings.steps and not shared.exists():
@@ -117,18 +130,15 @@ def main() -> None:
         print(json.dumps(measure_package(path, options), indent=1), flush=True)
     if options.packages:
         return
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
-    table = Path(options.folder) / "seggan.json"
-    rows = json.loads(table.read_text()) if table.exists() else []
     for seed in options.seeds:
         for way in options.ways:
-            if any(row["way"] == way and row["seed"] == seed for row in rows):
-                continue
-            rows.append(train_row(way, seed, options))
-            table.write_text(json.dumps(rows, indent=1))
+            file = row_folder(way, seed, options) / "figures.json"
+            if not file.exists():
+                figures = train_row(way, seed, options)
+                file.write_text(json.dumps(figures, indent=1))
+            row = json.loads(file.read_text())
             for split in ("val", "test"):
-                figures = rows[-1][split]
-                text = ", ".join(f"{name} {figures['all'][name]:.4f}" for name in PIXELS)
+                text = ", ".join(f"{name} {row[split]['all'][name]:.4f}" for name in PIXELS)
                 print(f"{way}, seed {seed}, {split}: {text}", flush=True)
 
 

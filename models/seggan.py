@@ -17,8 +17,9 @@ STD = 0.02
 class ImageGenerator(nn.Module):
     """float[B, 1, H, W] mask of 0..1 to float[B, 3, H, W] image of -1..1; H and W multiples of 16.
 
-    Four convolutions and four de-convolutions of 4x4 and stride 2 with dropout. GroupNorm between them keeps
-    "isotropic Gaussian weights" trainable and, other than BatchNorm, is the same when frozen.
+    Four convolutions and four de-convolutions of 4x4 and stride 2 with dropout. BatchNorm between them keeps
+    "isotropic Gaussian weights" trainable and is a fixed scale once frozen. GroupNorm would divide the flat answer of a
+    segmenter that has only begun to learn by its own tiny variance, and drown every other gradient.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -26,9 +27,9 @@ class ImageGenerator(nn.Module):
         widths = [width * 2**level for level in range(DEPTH)]
         layers: list[nn.Module] = []
         for inputs, outputs in zip([1, *widths], widths, strict=False):
-            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.GroupNorm(8, outputs), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.GroupNorm(8, outputs), nn.Dropout(DROPOUT),
+            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.Dropout(DROPOUT),
                        nn.ReLU()]  # fmt: skip
         layers += [nn.ConvTranspose2d(width, 3, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)

@@ -160,6 +160,21 @@ def test_step_two_passes_gradients_through_frozen_networks_and_changes_neither(c
     assert same(before[0], run.gan.generator) and same(before[1], run.gan.discriminator)
 
 
+def test_a_flat_answer_is_not_amplified_by_the_frozen_networks():
+    gan = ImageGan(GanSettings(3, width=8), torch.device("cpu"), seed=1, bfloat16=False)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    share, known = torch.rand(2, 1, 16, 16).round(), torch.ones(2, 1, 16, 16)
+    for _ in range(3):
+        gan.optimize(images, share, known)
+    gan.freeze()
+
+    def slope(probability):
+        probability.requires_grad_(True)
+        return torch.autograd.grad(sum(gan.losses(images, probability, known).values()), probability)[0].norm()
+
+    assert slope(torch.full((2, 1, 16, 16), 0.5)) < 3 * slope(share.clone())
+
+
 def test_frozen_networks_drop_nothing(chips, tmp_path):
     run = trainer(chips, tmp_path, gan_steps=1)
     run.train_gan()
