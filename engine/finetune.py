@@ -88,6 +88,7 @@ def _plan(config: FinetuneConfig, data: Data, architecture: str, pixel_m: float)
     training = config.training(
         chips=data.folders, work_folder=str(Path(config.work_folder) / "run"), architecture=architecture,
         pixel_m=pixel_m, source_weights=data.weights, trunk_share=TRUNK_SHARE if config.from_scratch else 0.0,
+        trunk_rate=1.0 if config.from_scratch else config.trunk_rate,
     )  # fmt: skip
     if config.epochs:
         steps = math.ceil(config.epochs * data.ground_m2 / (training.crop_px * pixel_m) ** 2 / config.batch_size)

@@ -105,7 +105,7 @@ class FinetuneConfig(Config):
     learning_rate: float = 3e-4
     weight_decay: float = 0.02
     warmup_share: float = 0.02
-    trunk_rate: float = 1.0
+    trunk_rate: float = 0.3
     anchor: float = 0.0
     clip_norm: float = 2.0
     ema_decay: float = 0.998
@@ -113,7 +113,7 @@ class FinetuneConfig(Config):
     adversarial: str = "none"
     adversarial_depth: int = 5
     frozen_stages: int = 0
-    scenes_share: float = 0.15
+    scenes_share: float = 0.3
     val_share: float = 0.2
     validations: int = 10
     patience: int = 5

@@ -96,7 +96,7 @@ class FinetuneDetector(CadastralAlgorithm):
                 tr("Convolutions of each discriminator."), default=5, minimum=3, maximum=5, advanced=True),
             p.number("SCENES_SHARE", tr("Share of generated scenes (0 to 0.9)"),
                 tr("Mixed in so that the model does not forget other places."),
-                default=0.15, minimum=0.0, maximum=0.9, advanced=True),
+                default=0.3, minimum=0.0, maximum=0.9, advanced=True),
             p.number("VALIDATION_SHARE", tr("Share kept aside to measure with (0.01 to 0.8)"),
                 tr("Of the outlines, in whole blocks of ground."),
                 default=0.2, minimum=0.01, maximum=0.8, advanced=True),

@@ -85,7 +85,7 @@ def weights(path):
 def test_a_few_steps_make_it_better_and_the_package_and_the_report_say_so(base, place, tmp_path):
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     result = finetune(
-        config(base, place, tmp_path, steps=40, learning_rate=5e-3, validations=1, report=str(report),
+        config(base, place, tmp_path, steps=40, learning_rate=5e-3, trunk_rate=1.0, validations=1, report=str(report),
                figures=str(figures)), Reporter(),
     )  # fmt: skip
     assert result["gained"]
