@@ -89,23 +89,29 @@ def fresh_heads(architecture: str, parameters: dict[str, Any], seed: int) -> dic
 
 
 def measure(model: MaskRCNN, chips: Sequence[Chip], *, pixel_m: float) -> dict[str, float]:
-    """``box_AP`` ... ``mask_APL``; what lies mostly where nothing is known does not count."""
+    """``box_AP`` ... ``mask_APL``; what lies mostly where nothing is known does not count.
+
+    Such detections are left out beforehand: as a crowd area the unknown would swallow every false box,
+    since the box around it is the whole image.
+    """
     images, truths, found = [], [], []
     for index, chip in enumerate(chips, start=1):
         image, labels = resample_chip(chip, pixel_m)
         height, width = labels.shape
         images.append({"id": index, "height": height, "width": width})
-        for value in np.unique(labels[labels != 0]):
+        for value in np.unique(labels[labels > 0]):
             mask = labels == value
             coded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
             truths.append({
                 "id": len(truths) + 1, "image_id": index, "category_id": 1, "segmentation": coded,
-                "bbox": rle.toBbox(coded).tolist(), "area": int(mask.sum()), "iscrowd": int(value < 0),
+                "bbox": rle.toBbox(coded).tolist(), "area": int(mask.sum()), "iscrowd": 0,
             })  # fmt: skip
         for p in predict(model, torch.from_numpy(image).permute(2, 0, 1)[None])[0][:MOST]:
             x0, y0, x1, y1 = p.box
             full = np.zeros((height, width), np.uint8, order="F")
             full[y0:y1, x0:x1] = p.probability >= 128
+            if (labels[full > 0] < 0).mean() > 0.5:
+                continue
             coded = rle.encode(full)
             found.append({"image_id": index, "category_id": 1, "segmentation": coded, "score": p.score,
                           "bbox": rle.toBbox(coded).tolist()})  # fmt: skip
@@ -135,6 +141,11 @@ def _coco(images: list[Any], truths: list[Any], found: list[Any], kind: str) -> 
     return [*by_size, ("AP50", mean(precision[0, :, 0])), ("AP75", mean(precision[5, :, 0]))]
 
 
+def file_name(name: str, seed: int) -> str:
+    """Of a cell's files, without suffix."""
+    return f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
+
+
 def run_cell(name: str, seed: int, options: argparse.Namespace, chips: Sequence[Chip]) -> dict[str, Any]:
     """Train one cell and measure it."""
     package = open_package(options.base or "")
@@ -161,6 +172,7 @@ def run_cell(name: str, seed: int, options: argparse.Namespace, chips: Sequence[
         part: measure(trainer.average.model, [c for c in chips if (c.split, c.source) in places], pixel_m=pixel_m)
         for part, places in MEASURED.items()
     }
+    shutil.copy(work / "last.pt", Path(options.folder) / "cells" / f"{file_name(name, seed)}.pt")
     log = work / "log.jsonl"
     losses = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [{}]
     return {
@@ -210,7 +222,7 @@ def main() -> None:
     chips = [c for c in load_chips(options.chips) if any((c.split, c.source) in p for p in MEASURED.values())]
     for seed in options.seeds:
         for name in options.only or CELLS:
-            file = done / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}.json"
+            file = done / f"{file_name(name, seed)}.json"
             if file.exists():
                 continue
             row = run_cell(name, seed, options, chips)
