@@ -163,20 +163,26 @@ def test_unknown_mode_names_the_choices():
         square(RAW["l"], mode="wavy")
 
 
+@pytest.mark.parametrize("mode", ["right_angles", "any_angle"])
 @pytest.mark.parametrize("name", RAW)
-def test_regularising_twice_changes_little(name):
-    once = square(RAW[name]).geometry
-    twice = square(once).geometry
+def test_regularising_twice_changes_little(name, mode):
+    once = square(RAW[name], mode).geometry
+    twice = square(once, mode).geometry
     assert shapely.hausdorff_distance(once, twice) < 0.12
 
 
-@given(st.sampled_from(sorted(WOBBLY)), st.floats(0, 360), st.floats(-500, 500))
-@settings(max_examples=15, deadline=None)
-def test_result_moves_and_turns_with_the_outline(name, angle, dx):
+@given(
+    st.sampled_from(sorted(WOBBLY)),
+    st.sampled_from(["right_angles", "diagonals", "any_angle"]),
+    st.floats(0, 360),
+    st.floats(-500, 500),
+)
+@settings(max_examples=25, deadline=None)
+def test_result_moves_and_turns_with_the_outline(name, mode, angle, dx):
     def move(polygon):
         return affinity.translate(affinity.rotate(polygon, angle, origin=WOBBLY[name].centroid), dx, -dx)
 
-    here, there = move(square(WOBBLY[name]).geometry), square(move(WOBBLY[name])).geometry
+    here, there = move(square(WOBBLY[name], mode).geometry), square(move(WOBBLY[name]), mode).geometry
     assert shapely.hausdorff_distance(here, there) < 1e-4
 
 
