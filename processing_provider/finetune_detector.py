@@ -89,7 +89,7 @@ class FinetuneDetector(CadastralAlgorithm):
                 default=0, minimum=0, maximum=4, advanced=True),
             p.choice("ADVERSARIAL", tr("Adversarial training"),
                 tr("Discriminators that learn to tell predicted from true boxes and masks teach the heads, too "
-                   "(GAN Mask R-CNN, Le et al. 2020): slower, and worth a try for crisper outlines."),
+                   "(GAN Mask R-CNN, Le et al. 2020): slower, and without a gain in short trials of ours."),
                 options=[tr("None"), tr("Boxes"), tr("Masks"), tr("Boxes and masks"), tr("Adversarial losses only")],
                 advanced=True),
             p.number("ADVERSARIAL_DEPTH", tr("Depth of the discriminators (3 to 5)"),
