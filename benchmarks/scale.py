@@ -2,11 +2,10 @@
 
     python benchmarks/scale.py MOSAIC.tif [--sizes 25 100 400 1000] [--work FOLDER] [--threads N]
 
-An orthophoto is repeated in a virtual raster, so that only its size grows and not the disk. Each size is run by
-the engine in a process of its own, and the memory of that process and all that it starts is looked at ten times a
-second. The smallest size is cut out where --origin says; larger ones than the orthophoto repeat it whole. Job
-folders stay in the work folder: a run that was killed goes on when called again, and its time then is that of
-what was left.
+An orthophoto is repeated in a virtual raster, so that only its size grows and not the disk. Each begins at --origin:
+in banepa_mosaic.tif the 25 megapixels from there are as densely built as the whole. Each size is run by the engine in
+a process of its own, and the memory of that process and all that it starts is looked at twice a second. Job folders
+stay in the work folder: a run that was killed goes on when called again, and its time then is that of what was left.
 
 Prints a line per size: megapixels of the raster and of the working grid, buildings, seconds and processor seconds
 for a megapixel of the raster, peak memory; below it the seconds of the stages, which overlap.
@@ -88,7 +87,7 @@ def run(raster: Path, folder: Path, *, threads: int, model: str) -> dict:
             if ended:
                 break
             peak = max(peak, tree_memory(process.pid))
-            time.sleep(0.1)
+            time.sleep(0.5)
     if status:
         raise SystemExit(f"The run ended with {os.waitstatus_to_exitcode(status)}; see {folder / 'engine.log'}")
     result = json.loads((folder / "result.json").read_text())
@@ -101,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mosaic", type=Path)
     parser.add_argument("--sizes", type=float, nargs="+", default=[25, 100, 400, 1000], help="megapixels")
-    parser.add_argument("--origin", type=int, nargs=2, default=(3000, 2000), help="corner of the smallest cut-out")
+    parser.add_argument("--origin", type=int, nargs=2, default=(6000, 600), help="corner, in its pixels")
     parser.add_argument("--work", type=Path, default=Path("work/scale"))
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--model", default="")
