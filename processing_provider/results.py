@@ -61,8 +61,8 @@ class Result:
         Args:
             sources: features whose attributes come first, by the number in `ROW`; of fields that the
                 result has, too, the result's are taken.
-            one_to_one: every source has one feature in the result, which keeps its id, and also the fields
-                that the result has, too, with ``_input`` behind their names.
+            one_to_one: every source has one feature in the result, which keeps its id where ids differ, and
+                also the fields that the result has, too, with ``_input`` behind their names.
 
         Returns:
             The destination id of the sink.
@@ -79,6 +79,9 @@ class Result:
             before = {f.name(): _renamed(f, own, given) for f in given}
         for field in [*before.values(), *own]:
             fields.append(field)
+        key = given.lookupField("fid") if sources else -1
+        # A layer may carry the key of another one as a field, twice or empty.
+        keep_ids = one_to_one and (key < 0 or _differ([source[key] for source in sources]))
         target = destination_file(parameters.get(name))
         require_writable(target)
         existed = target is not None and target.exists()
@@ -91,7 +94,7 @@ class Result:
                 fields,
                 QgsWkbTypes.MultiPolygon if multi else QgsWkbTypes.Polygon,
                 self._layer.crs(),
-                QgsFeatureSink.SinkFlags() if one_to_one else QgsFeatureSink.RegeneratePrimaryKey,
+                QgsFeatureSink.SinkFlags() if keep_ids else QgsFeatureSink.RegeneratePrimaryKey,
             )
         except QgsProcessingException as error:
             remove_file(None if existed else target)
@@ -101,7 +104,7 @@ class Result:
         if sink is None:
             raise OutputError(f"The output {name} cannot be created", "Choose another output")
         try:
-            reason = self._copy(sink, fields, list(before), sources, feedback, keep_ids=one_to_one)
+            reason = self._copy(sink, fields, list(before), sources, feedback, keep_ids=keep_ids and key < 0)
         except Cancelled:
             del sink
             remove_file(target)
@@ -138,6 +141,11 @@ class Result:
         expected = self._layer.featureCount()
         found = sum(1 for _ in written.getFeatures())
         return "" if found == expected else f"only {found} of {expected} features fit"
+
+
+def _differ(keys: list) -> bool:
+    """Whether keys are whole numbers, none twice."""
+    return all(isinstance(key, int) for key in keys) and len(set(keys)) == len(keys)
 
 
 def _renamed(field: QgsField, taken: QgsFields, given: QgsFields) -> QgsField:

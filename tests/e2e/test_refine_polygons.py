@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from osgeo import gdal, ogr, osr
 from support import MODEL, SAMPLE, polygon_file, read_layer, reproject
@@ -173,3 +175,18 @@ def test_a_filtered_layer_gives_only_what_the_filter_lets_through(refine, truth,
     done = refine(chosen, output, PASSES=1)
     assert done.returncode == 0, done.errors
     assert [attributes["name"] for attributes, _ in read_layer(output)[1]] == ["b"]
+
+
+def test_a_key_that_is_there_twice_does_not_break_a_geopackage(refine, truth, tmp_path):
+    shapes, crs = truth
+    path = tmp_path / "boxes.geojson"
+    wkts = reproject([box_wkt(*s.GetEnvelope()) for s in shapes[:2]], 4326, crs)
+    features = [
+        {"type": "Feature", "properties": {"fid": 7, "name": name},
+         "geometry": json.loads(ogr.CreateGeometryFromWkt(wkt).ExportToJson())}
+        for name, wkt in zip("ab", wkts)
+    ]  # fmt: skip
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    done = refine(path, tmp_path / "out.gpkg", PASSES=1)
+    assert done.returncode == 0, done.errors
+    assert sorted(attributes["name"] for attributes, _ in read_layer(tmp_path / "out.gpkg")[1]) == ["a", "b"]
