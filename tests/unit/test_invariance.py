@@ -51,7 +51,7 @@ def take_small_steps(monkeypatch):
     monkeypatch.setattr(stream, "CHUNK", 5)
 
 
-@pytest.mark.parametrize("batch_size", [1, pytest.param(3, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("batch_size", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_batch_sizes_and_steps(raster, reference, tmp_path, monkeypatch, batch_size):
     take_small_steps(monkeypatch)
     assert run(raster, tmp_path, batch_size=batch_size) == reference
@@ -70,6 +70,7 @@ def test_tile_orders(raster, reference, tmp_path, monkeypatch, seed):
     assert run(raster, tmp_path) == reference
 
 
+@pytest.mark.slow
 def test_threads(raster, reference, tmp_path):
     assert run(raster, tmp_path, threads=2) == reference
 

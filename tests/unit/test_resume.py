@@ -130,6 +130,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_once_there_is_room(raster
         subprocess.run(["umount", job], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_result_is_a_sentence_too(raster, whole, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
