@@ -94,11 +94,12 @@ def test_an_interrupted_run_ends_in_the_same_bytes(run, tmp_path):
                 self.cancel()
             super().progress(fraction, message)
 
+    tiles = {"batch_size": 1, "tile_size_px": 320, "overlap_px": 128}  # several on the small sample
     with pytest.raises(Cancelled):
-        vectorize(config(tmp_path, batch_size=1), StopAtTheThirdTile())
+        vectorize(config(tmp_path, **tiles), StopAtTheThirdTile())
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-    result = vectorize(config(tmp_path, batch_size=1), Reporter())
-    whole = vectorize(config(tmp_path / "whole", batch_size=1), Reporter())
+    result = vectorize(config(tmp_path, **tiles), Reporter())
+    whole = vectorize(config(tmp_path / "whole", **tiles), Reporter())
     a, b = (gpd.read_file(r["output"]) for r in (result, whole))
     assert (shapely.to_wkb(a.geometry.to_numpy()) == shapely.to_wkb(b.geometry.to_numpy())).all()
     assert (a.id == b.id).all() and (a.score == b.score).all()
