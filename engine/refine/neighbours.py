@@ -21,7 +21,8 @@ def keep_apart(
     the same sub-pixel line. Instances that were not redrawn keep all their pixels. Two that shared more
     than half of the smaller one before are sightings of the same building, not neighbours, and are left
     alone. A redrawn one that loses everything goes back to its input. All losses are found before any
-    is applied, so the order of the instances does not matter; ties go to the smaller id.
+    is applied, so the order of the instances does not matter; ties go to the one that covered the pixel
+    before, then to the smaller id.
     """
     everything = [*redrawn, *context]
     if not everything:
@@ -38,7 +39,8 @@ def keep_apart(
             fixed = other_index >= len(redrawn) or redrawn[other_index] is before[other_index]
             other_before = everything[other_index] if fixed else before[other_index]
             if other_index != index and not same_building(before[index], other_before):
-                yield_pixels(probability, instance, everything[other_index], fixed=fixed)
+                pair = (instance, before[index]), (everything[other_index], other_before)
+                yield_pixels(probability, *pair, fixed=fixed)
         lost = not (probability >= 128).any()
         results.append(before[index] if lost else replace(instance, probability=probability))
     return results
@@ -53,13 +55,27 @@ def same_building(first: Instance, second: Instance) -> bool:
     return bool(both > 0.5 * min(np.count_nonzero(first.mask), np.count_nonzero(second.mask)))
 
 
-def yield_pixels(probability: np.ndarray, instance: Instance, other: Instance, *, fixed: bool) -> None:
-    """Lower `probability`, the copy of that of `instance`, where `other` has the better claim."""
-    shared = intersect(instance.box, other.box)
+def yield_pixels(
+    probability: np.ndarray, own: tuple[Instance, Instance], other: tuple[Instance, Instance], *, fixed: bool
+) -> None:
+    """Lower `probability`, the copy of that of `own`, where `other` has the better claim; both are given
+    as redrawn and as before."""
+    shared = intersect(own[0].box, other[0].box)
     if shared is None:
         return
-    own, theirs = cut(instance.probability, instance.box, shared), cut(other.probability, other.box, shared)
-    wins = theirs > own if other.id > instance.id else theirs >= own
-    loses = (own >= 128) & (theirs >= 128) & (wins | fixed)
-    part = cut(probability, instance.box, shared)
+    mine, theirs = (cut(i.probability, i.box, shared) for i in (own[0], other[0]))
+    # Three claims, the first that differs decides: probability, having been there before, the smaller id.
+    had, they_had = (covers(i, shared) for i in (own[1], other[1]))
+    tie = (they_had > had) | ((they_had == had) & (other[0].id < own[0].id))
+    loses = (mine >= 128) & (theirs >= 128) & ((theirs > mine) | ((theirs == mine) & tie) | fixed)
+    part = cut(probability, own[0].box, shared)
     part[loses] = np.minimum(part[loses], 255 - theirs[loses])
+
+
+def covers(instance: Instance, box: tuple[int, int, int, int]) -> np.ndarray:
+    """bool[h, w] of `box`: where the instance's mask is."""
+    covered = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
+    shared = intersect(instance.box, box)
+    if shared is not None:
+        cut(covered, box, shared)[:] = cut(instance.mask, instance.box, shared)
+    return covered
