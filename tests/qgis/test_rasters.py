@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from osgeo import gdal
+from osgeo import gdal, ogr
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
@@ -15,7 +15,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
-    QgsProcessingUtils,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
@@ -167,17 +166,27 @@ def test_a_raster_in_memory_is_drawn_pixel_by_pixel(draw, scene):
         gdal.Unlink("/vsimem/photo.tif")
 
 
-def test_buildings_are_found_with_a_crs_that_only_the_layer_has(run, scene, tmp_path):
-    bare = str(tmp_path / "bare.tif")
+@pytest.fixture
+def bare(scene, tmp_path):
+    """The scene as a file that says nowhere where it lies but for its world file."""
+    path = str(tmp_path / "bare.tif")
     options = gdal.TranslateOptions(creationOptions=["PROFILE=BASELINE", "TFW=YES"], noData=None)
-    gdal.Translate(bare, scene[0], options=options)
+    gdal.Translate(path, scene[0], options=options)
     (tmp_path / "bare.tif.aux.xml").unlink(missing_ok=True)
+    return path
+
+
+def test_a_file_without_a_crs_is_refused(run, bare):
     with pytest.raises(QgsProcessingException, match="has no coordinate system"):
         run("vectorizebuildings", {"INPUT": bare, "OUTPUT": "memory:"})
+
+
+def test_buildings_are_found_with_a_crs_that_only_the_layer_has(run, bare, tmp_path):
     layer = QgsRasterLayer(bare, "bare", "gdal")
     layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32633"))
-    context = QgsProcessingContext()
-    parameters = {"INPUT": layer, "OUTPUT": "memory:", "SCORE_THRESHOLD": 0.3}
-    result = run("vectorizebuildings", parameters, context=context)
-    found = QgsProcessingUtils.mapLayerFromString(str(result["OUTPUT"]), context) or result["OUTPUT"]
-    assert found.crs().authid() == "EPSG:32633" and result["BUILDINGS"] > 0
+    output = str(tmp_path / "found.gpkg")
+    result = run("vectorizebuildings", {"INPUT": layer, "OUTPUT": output, "SCORE_THRESHOLD": 0.3})
+    dataset = ogr.Open(output)  # its layer lives no longer than it does
+    found = dataset.GetLayer()
+    assert found.GetSpatialRef().GetAuthorityCode(None) == "32633"
+    assert result["BUILDINGS"] == found.GetFeatureCount() > 0
