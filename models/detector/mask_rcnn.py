@@ -87,6 +87,11 @@ class ProposalNetwork(_UnknownAreas, RegionProposalNetwork):
                 label[(label == 0) & self.is_ignored(image, boxes)] = -1
         return labels, matched
 
+    def compute_loss(self, objectness, pred_bbox_deltas, labels, regression_targets):  # type: ignore[no-untyped-def]
+        if all((label < 0).all() for label in labels):  # nothing is known: the mean over no anchor is no number
+            return objectness.new_zeros(()), pred_bbox_deltas.new_zeros(())
+        return super().compute_loss(objectness, pred_bbox_deltas, labels, regression_targets)
+
 
 class BuildingHeads(_UnknownAreas, RoIHeads):
     """Box and mask heads that learn nothing from background proposals in unknown areas.
@@ -96,6 +101,12 @@ class BuildingHeads(_UnknownAreas, RoIHeads):
     """
 
     samples: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] | None = None
+
+    def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
+        detections, losses = super().forward(features, proposals, image_shapes, targets)
+        if self.training and self.samples is not None and not any(map(len, self.samples[0])):
+            losses = {name: torch.zeros_like(loss) for name, loss in losses.items()}  # means over no proposal
+        return detections, losses
 
     def select_training_samples(self, proposals, targets):  # type: ignore[no-untyped-def]
         found = super().select_training_samples(proposals, targets)

@@ -112,6 +112,20 @@ def test_background_in_unknown_areas_teaches_nothing(tiny):
     assert (labels[0] == 0).any()
 
 
+def test_a_batch_of_which_nothing_is_known_has_no_loss(tiny):
+    images = torch.randint(0, 255, (1, 3, 128, 128), dtype=torch.uint8)
+    target = {
+        "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 128, 128, dtype=torch.uint8), "unknown": torch.ones(128, 128, dtype=torch.bool),
+    }  # fmt: skip
+    tiny.train()
+    losses, _, _ = tiny(images, [target])
+    assert len(losses) == 5 and all(float(loss.detach()) == 0 for loss in losses.values())
+    target["unknown"][:] = False
+    losses, _, _ = tiny(images, [target])
+    assert losses["loss_objectness"] > 0 and losses["loss_classifier"] > 0
+
+
 def test_predictions_do_not_depend_on_the_batch(tiny):
     torch.manual_seed(5)
     images = torch.randint(0, 255, (3, 3, 128, 128), dtype=torch.uint8)
