@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ..models.package import ModelPackage, open_package, write_package
 from .calibration import raw_score, score_exponent
 from .config import TrainDetectorConfig
-from .errors import InvalidParameter, JobFolderError, OutputError, TrainingError
+from .errors import InvalidParameter, TrainingError
 from .export import export_chips
 from .finetune_config import ExportConfig, FinetuneConfig
 from .finetune_report import Measurement, draw_chips, threshold_curves, write_report
+from .job_folder import claim
+from .output import write_text
 from .progress import Reporter
 from .scene_chips import SOURCE as GENERATED
 from .scene_chips import write_scene_chips
@@ -64,7 +65,8 @@ def finetune(config: FinetuneConfig, reporter: Reporter) -> dict[str, Any]:
         )  # fmt: skip
     pixel_m = config.pixel_m or float(base.manifest["pixel_m"])
     folder = Path(config.work_folder)
-    _claim(folder, config, base)
+    settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
+    claim(folder, MARK, {"base_hash": base.hash, **settings})
     with reporter.span(0.0, 0.1):
         data = prepare_data(config, folder, pixel_m, reporter)
     architecture = (config.from_scratch and config.architecture) or entry["architecture"]
@@ -174,23 +176,6 @@ def share_out(buildings: dict[str, int], scenes_share: float) -> tuple[str, ...]
     return (*local, f"{GENERATED}={scenes_share:.6f}")
 
 
-def _claim(folder: Path, config: FinetuneConfig, base: ModelPackage) -> None:
-    """Make the work folder this run's own. Raises `JobFolderError`."""
-    settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
-    mark = json.dumps({"base_hash": base.hash, **settings}, sort_keys=True)
-    file = folder / MARK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.write_text(mark, encoding="utf-8")
-        elif file.read_text(encoding="utf-8") != mark:
-            raise JobFolderError(f"The work folder {folder} belongs to another job", "Choose another one, or empty it")
-    except OSError as error:
-        raise JobFolderError(
-            f"The work folder {folder} cannot be used ({error.strerror})", "Choose another one"
-        ) from error
-
-
 # -- package ----------------------------------------------------------------------------------------------
 
 
@@ -277,11 +262,11 @@ def _finish(
         "export": data.export, "settings": config.to_dict(),
     }  # fmt: skip
     if config.figures:
-        _write_text(Path(config.figures), json.dumps(facts, indent=1))
+        write_text(Path(config.figures), json.dumps(facts, indent=1))
     if config.report:
         losses = read_history(tuner.folder / "log.jsonl", tuner.step, losses=True)
         pictures = draw_chips(model, tuner.validation, after, pixel_m=packer.pixel_m, bfloat16=tuner.bfloat16)
-        _write_text(Path(config.report), write_report(facts, losses, before, after, pictures))
+        write_text(Path(config.report), write_report(facts, losses, before, after, pictures))
     names = ("model", "model_hash", "before", "after", "steps", "seconds", "gained")
     return {"output": config.output, "report": config.report, "figures": config.figures,
             **{name: facts[name] for name in names}}  # fmt: skip
@@ -289,14 +274,3 @@ def _finish(
 
 def _name(chip: Chip) -> str:
     return chip.name
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        shutil.move(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror})", "Choose another place") from error

@@ -1,13 +1,15 @@
-"""A job folder is made of plain files: what is written there must not end up elsewhere.
+"""A job folder belongs to one job, and is made of plain files: what is written there must not end up elsewhere.
 
 Standard library only, because the QGIS side looks, too.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from .errors import JobFolderError
 
@@ -38,4 +40,24 @@ def require_plain(folder: Path) -> None:
     except OSError as error:
         raise JobFolderError(
             f"The job folder {folder} cannot be read ({error.strerror})", "Choose another folder"
+        ) from error
+
+
+def claim(folder: Path, name: str, facts: dict[str, Any]) -> None:
+    """Make `folder` the own of the job that `facts` describe, in a file of this name.
+
+    Raises:
+        JobFolderError: it belongs to another job, or cannot be used.
+    """
+    mark = json.dumps(facts, sort_keys=True)
+    file = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text(mark, encoding="utf-8")
+        elif file.read_text(encoding="utf-8") != mark:
+            raise JobFolderError(f"The work folder {folder} belongs to another job", "Choose another one, or empty it")
+    except OSError as error:
+        raise JobFolderError(
+            f"The work folder {folder} cannot be used ({error.strerror})", "Choose another one"
         ) from error

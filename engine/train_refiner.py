@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.package import NETWORKS, ModelPackage, open_package, write_package
 from .calibration import raw_score
-from .errors import JobFolderError, OutputError, TrainingError
+from .errors import TrainingError
 from .export import export_chips
 from .finetune_config import ExportConfig
 from .folds import train_fold, write_folds
+from .job_folder import claim
+from .output import write_text
 from .progress import Reporter
 from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
 
@@ -56,7 +57,8 @@ def finetune_refiner(config: FinetuneRefinerConfig, reporter: Reporter) -> dict[
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     base = open_package(config.base)
     folder = Path(config.work_folder)
-    _claim(folder, config, base)
+    settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
+    claim(folder, MARK, {"base_hash": base.hash, **settings})
     with reporter.span(0.0, 0.3):
         data = take_pairs(config) if config.pairs else prepare_data(config, base, folder, reporter)
     mine = base.manifest.get("refiner") or {}
@@ -204,23 +206,6 @@ def _is_matched(chips: list[Chip], masks: Path) -> bool:
     return True
 
 
-def _claim(folder: Path, config: FinetuneRefinerConfig, base: ModelPackage) -> None:
-    """Make the work folder this run's own. Raises `JobFolderError`."""
-    settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
-    mark = json.dumps({"base_hash": base.hash, **settings}, sort_keys=True)
-    file = folder / MARK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.write_text(mark, encoding="utf-8")
-        elif file.read_text(encoding="utf-8") != mark:
-            raise JobFolderError(f"The work folder {folder} belongs to another job", "Choose another one, or empty it")
-    except OSError as error:
-        raise JobFolderError(
-            f"The work folder {folder} cannot be used ({error.strerror})", "Choose another one"
-        ) from error
-
-
 # -- package ----------------------------------------------------------------------------------------------
 
 
@@ -284,20 +269,9 @@ def _finish(
         "by_source": card["validation"], "history": history, **packer.data.facts, "settings": config.to_dict(),
     }  # fmt: skip
     if config.figures:
-        _write_text(Path(config.figures), json.dumps(facts, indent=1))
+        write_text(Path(config.figures), json.dumps(facts, indent=1))
     if config.report:
-        _write_text(Path(config.report), Path(card["report"]).read_text(encoding="utf-8"))
+        write_text(Path(config.report), Path(card["report"]).read_text(encoding="utf-8"))
     names = ("model", "model_hash", "before", "after", "start", "steps", "best_step", "seconds", "gained")
     return {"output": config.output, "report": config.report, "figures": config.figures,
             **{name: facts[name] for name in names}}  # fmt: skip
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        shutil.move(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror})", "Choose another place") from error
