@@ -13,10 +13,10 @@ from ..models.package import ModelPackage, open_package, write_package
 from .calibration import raw_score, score_exponent
 from .config import TrainDetectorConfig
 from .errors import InvalidParameter, TrainingError
-from .export import export_chips
-from .finetune_config import ExportConfig, FinetuneConfig
+from .finetune_config import FinetuneConfig
 from .finetune_report import Measurement, draw_chips, threshold_curves, write_report
 from .job_folder import claim
+from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
 from .scene_chips import SOURCE as GENERATED
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .training.fine_tuner import FineTuner
 
 MARK = "finetune.json"
-FINEST = 0.6  # chips are this much finer than the model's pixel: what the jitter magnifies to
 SCENES, WATCHED = 18, 4  # generated ones, and how many of them only say what is forgotten
 TRUNK_SHARE = 0.12  # of a training from scratch, for the trunk alone
 _NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "epochs", "validations",
@@ -129,18 +128,8 @@ def prepare_data(config: FinetuneConfig, folder: Path, pixel_m: float, reporter:
     folders, exported = list(config.chips), {}
     if config.rasters:
         target = folder / "chips"
-        if not (target / "annotations.json").exists():
-            with reporter.span(0.0, 0.7):
-                export_chips(
-                    ExportConfig(
-                        rasters=config.rasters, annotations=config.annotations, area=config.area,
-                        negatives=config.negatives, output_folder=str(target),
-                        pixel_m=round(max(FINEST * pixel_m, 0.02), 4), val_share=config.val_share,
-                        seed=config.seed,
-                    ),  # fmt: skip
-                    reporter,
-                )
-        exported = json.loads((target / "report.json").read_text(encoding="utf-8"))
+        with reporter.span(0.0, 0.7):
+            exported = export_local(config, target, pixel_m, reporter, negatives=config.negatives)
         folders.insert(0, str(target))
     chips = [chip for name in folders for chip in load_chips(name)]
     local: dict[str, int] = {}

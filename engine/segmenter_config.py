@@ -12,14 +12,17 @@ SEGMENTERS = ("compact", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3")
 
 @dataclass(frozen=True)
 class TrainSegmenterConfig(Config):
-    """Chips to a model package whose buildings are found by a semantic segmenter, with or without SegGAN.
+    """Orthophotos and annotations, or chips, to a model package whose buildings are found by a semantic segmenter,
+    with or without SegGAN.
 
     Attributes:
-        chips: chip folders; training uses their ``train`` split, model selection and scores their ``val`` split.
         output: zip to write.
-        work_folder: checkpoints and log; a run found there is continued.
+        work_folder: chips, checkpoints and log; a run found there is continued.
+        chips: chip folders; training uses their ``train`` split, model selection and scores their ``val`` split.
+        rasters, annotations, area, val_share: see `ExportConfig`; instead of chips or beside them.
         base: model package to start from; its refiner goes along. The trunk and dense head of a compact detector
             are a compact segmenter. Empty: from scratch.
+        from_scratch: start from fresh weights all the same; the base lends only its refiner and settings.
         gan_steps: steps in which generator and discriminator learn to rebuild images from masks before they are
             frozen and judge the segmenter (SegGAN); 0 for a segmenter alone.
         lambda_content, lambda_adversarial: weights of the frozen networks' losses.
@@ -28,10 +31,15 @@ class TrainSegmenterConfig(Config):
         figures: JSON file to write; optional.
     """
 
-    chips: tuple[str, ...]
     output: str
     work_folder: str
+    chips: tuple[str, ...] = ()
+    rasters: tuple[str, ...] = ()
+    annotations: str = ""
+    area: str = ""
+    val_share: float = 0.2
     base: str = ""
+    from_scratch: bool = False
     architecture: str = "compact"
     gan_steps: int = 0
     lambda_content: float = 0.1
@@ -63,12 +71,15 @@ class TrainSegmenterConfig(Config):
         return not self.steps and not self.minutes
 
     def validate(self) -> None:
-        if not self.chips:
-            raise InvalidParameter("No chip folder is given", "Give at least one")
+        if bool(self.rasters) != bool(self.annotations):
+            raise InvalidParameter("Rasters and annotations belong together", "Give both, or a chip folder")
+        if not (self.rasters or self.chips):
+            raise InvalidParameter("There is nothing to learn from", "Give rasters and annotations, or a chip folder")
         require_given("output", self.output)
         require_given("work_folder", self.work_folder)
         require_choice("architecture", self.architecture, SEGMENTERS)
-        if self.is_untrained and not self.base:
+        require_range("val_share", self.val_share, 0.01, 0.8)
+        if self.is_untrained and (self.from_scratch or not self.base):
             raise InvalidParameter("There is nothing to train and nothing to pack", "Give steps, minutes or a base")
         require_range("gan_steps", self.gan_steps, 0, 1e7)
         require_range("lambda_content", self.lambda_content, 0.0, 1e3)

@@ -1,4 +1,4 @@
-"""Chips to a model package with a segmenter: SegGAN if wanted, training, calibrated scores, package."""
+"""Outlines or chips to a model package with a segmenter: SegGAN if wanted, training, calibrated scores, package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..models.package import ModelPackage, open_package, write_package
 from .bundle import OVERLAP_PX, PIXEL_RANGE, TILE_PX
 from .calibration import raw_score, score_exponent
 from .config import TrainDetectorConfig
-from .errors import InvalidParameter, OutputError, TrainingError
+from .errors import InvalidParameter, TrainingError
+from .job_folder import claim
+from .local_chips import export_local
+from .output import write_text
 from .progress import Reporter
 from .segmenter_config import TrainSegmenterConfig
 
@@ -20,19 +23,25 @@ if TYPE_CHECKING:
     from .training.chips import Chip
 
 PIXEL_M = 0.2  # ground pixel of a segmenter from scratch
-GAN_SHARE = 0.3  # of the progress bar
+MARK = "segmenter.json"
+DATA_SHARE, GAN_SHARE = 0.05, 0.3  # of the progress bar
+_NOT_OF_THE_RUN = ("output", "work_folder", "figures", "name", "minutes", "steps", "validate_every", "device",
+                   "precision", "threads")  # fmt: skip
 _KEPT = ("tile_size_px", "overlap_px", "pixel_range_m")
 
 
 def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[str, Any]:
-    """Train, or continue, and write the package.
+    """Train, or continue, and write the package. The weights that training starts from are measured, too, and stay
+    if nothing beats them.
 
     Returns:
-        ``output``, ``model``, ``model_hash``, ``steps``, figures of the ``pixels`` and of the buildings
-        (``instances``) on the validation chips, ``score_exponent``.
+        ``output``, ``model``, ``model_hash``, ``steps``, ``figures`` (path), figures of the ``pixels`` and of the
+        buildings (``instances``) on the validation chips, ``start`` (of the pixels before; None from scratch),
+        ``score_exponent``.
 
     Raises:
         ModelPackageError: the base cannot be used. TrainingError: the data cannot.
+        JobFolderError: the work folder belongs to another run.
         Cancelled: by the reporter; the work so far is saved.
     """
     config.validate()
@@ -45,19 +54,28 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
 
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     base = open_package(config.base) if config.base else None
-    parameters, weights = start(base, config.architecture)
+    parameters, weights = start(None if config.from_scratch else base, config.architecture)
     pixel_m = config.pixel_m or (float(base.manifest["pixel_m"]) if base else PIXEL_M)
+    folder = Path(config.work_folder)
+    settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
+    claim(folder, MARK, {"base_hash": base.hash if base else "", **settings})
+    chips = config.chips
+    if config.rasters:
+        with reporter.span(0.0, DATA_SHARE):
+            export_local(config, folder / "chips", pixel_m, reporter)
+        chips = (str(folder / "chips"), *chips)
     trainer = SegmenterTrainer(
-        detector_config(config, pixel_m), reporter, weights, parameters=parameters,
+        detector_config(config, chips, pixel_m), reporter, weights, parameters=parameters,
         gan=GanSettings(config.gan_steps, config.lambda_content, config.lambda_adversarial, config.gan_width,
                         config.gan_learning_rate),
     )  # fmt: skip
     trainer.load_data()
     if not trainer.validation:
         raise TrainingError("The chips hold no validation split", "Export chips with one")
-    with reporter.span(0.0, GAN_SHARE if config.gan_steps else 0.0):
+    before = trainer.measure_start() if weights is not None else None
+    with reporter.span(DATA_SHARE, GAN_SHARE if config.gan_steps else DATA_SHARE):
         trainer.train_gan()
-    with reporter.span(GAN_SHARE if config.gan_steps else 0.0, 0.95):
+    with reporter.span(GAN_SHARE if config.gan_steps else DATA_SHARE, 0.95):
         trainer.run()
     best = load_checkpoint(trainer.folder / "best.pt")
     if best is None:
@@ -71,14 +89,11 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     package = _write(config, base, parameters, best, instances, exponent, pixel_m, trainer.step)
     facts = {
         "output": config.output, "model": package.name, "model_hash": package.hash, "steps": trainer.step,
-        "pixels": best["figures"], "instances": instances, "score_exponent": exponent,
+        "start": before, "pixels": best["figures"], "instances": instances, "score_exponent": exponent,
     }  # fmt: skip
     if config.figures:
-        try:
-            Path(config.figures).write_text(json.dumps({**facts, "settings": config.to_dict()}, indent=1))
-        except OSError as error:
-            raise OutputError(f"{config.figures} cannot be written ({error.strerror})", "Choose another") from error
-    return facts
+        write_text(Path(config.figures), json.dumps({**facts, "settings": config.to_dict()}, indent=1))
+    return {**facts, "figures": config.figures}
 
 
 def start(base: ModelPackage | None, architecture: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -105,10 +120,10 @@ def start(base: ModelPackage | None, architecture: str) -> tuple[dict[str, Any],
     return {name: known[name] for name in PARAMETERS if name in known}, take_over(base.weights("detector"))
 
 
-def detector_config(config: TrainSegmenterConfig, pixel_m: float) -> TrainDetectorConfig:
+def detector_config(config: TrainSegmenterConfig, chips: tuple[str, ...], pixel_m: float) -> TrainDetectorConfig:
     """The same training as of a detector, as far as it is the same."""
     training = TrainDetectorConfig(
-        chips=config.chips, work_folder=config.work_folder, architecture=config.architecture, pixel_m=pixel_m,
+        chips=chips, work_folder=config.work_folder, architecture=config.architecture, pixel_m=pixel_m,
         crop_px=config.crop_px, scale_min=config.scale_min, scale_max=config.scale_max, steps=config.steps,
         minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
         weight_decay=config.weight_decay, copy_paste=config.copy_paste, source_weights=config.source_weights,
@@ -159,7 +174,7 @@ def _write(
         if base.has_refiner:
             refiner = base.manifest["refiner"]
             networks["refiner"] = (refiner["architecture"], refiner["parameters"], base.weights("refiner"))
-    origin = base.name if base else "scratch"
+    origin = base.name if base and not config.from_scratch else "scratch"
     way = f"SegGAN ({config.gan_steps} steps of image from mask)" if config.gan_steps else "no SegGAN"
     notes.append(f"Segmenter {config.architecture} from {origin}: {steps} steps of {config.batch_size} crops, {way}")
     return write_package(

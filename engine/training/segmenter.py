@@ -57,6 +57,19 @@ class SegmenterTrainer(DetectorTrainer):
         if not hasattr(self, "sampler"):
             super().load_data()
 
+    def measure_start(self) -> dict[str, Any]:
+        """Figures of the weights that training starts from, which are the best until something beats them; empty
+        where a run goes on that did not measure them."""
+        stored = load_checkpoint(self.folder / "start.pt")
+        if stored is None and self.step:
+            return {}
+        if stored is None:
+            stored = {"figures": self._validate({})}
+            save_checkpoint(self.folder / "start.pt", stored)
+        self.best = max(self.best, stored["figures"]["all"]["mean_iou"])
+        figures: dict[str, Any] = stored["figures"]
+        return figures
+
     # -- SegGAN, step 1 -------------------------------------------------------------------------------
 
     def train_gan(self) -> None:
