@@ -1,4 +1,4 @@
-"""What the jobs are asked to do that make the detector a town's own; see `engine/config.py`."""
+"""What the jobs are asked to do that make the detector a town's own; see `engine/config`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training of a segmenter is asked to do; see `engine/config.py`."""
+"""What the training of a segmenter is asked to do; see `engine/config`."""
 
 from __future__ import annotations
 

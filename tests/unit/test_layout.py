@@ -12,7 +12,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("engine", "models", "plugin", "processing_provider")
 SOURCES = sorted(p for part in PARTS for p in (ROOT / part).rglob("*.py"))
-SHARED = {"walls"}  # line fits and rings that simplification and regularisation both stand on
+SHARED = {"config", "walls"}  # what jobs are asked; line fits that simplification and regularisation stand on
 STAGES = {p.name for p in (ROOT / "engine").iterdir() if (p / "__init__.py").exists()} - SHARED
 TORCH_STAGES = {"detect", "refine", "segment", "training"}  # segment: runs a network over tiles, as detect does
 COMPOSERS = {"pipeline", "jobs", "worker", "cli", "geometry", "regularize", "probe", "bundle", "__main__", "preview",
@@ -22,7 +22,7 @@ WHEELS = {"numpy", "torch", "torchvision", "cv2", "rasterio", "shapely", "geopan
           "skimage", "scipy", "safetensors"}  # fmt: skip
 SHOWN_IN_QGIS = ("config", "finetune_config", "segmenter_config", "refine_config", "refiner_config", "errors",
                  "progress", "about", "accuracy_limits", "job_folder")  # fmt: skip
-STANDARD_LIBRARY_ONLY = (*(f"engine/{name}.py" for name in SHOWN_IN_QGIS), "models/manifest.py")
+STANDARD_LIBRARY_ONLY = tuple(f"engine/{name}" for name in SHOWN_IN_QGIS) + ("models/manifest",)  # modules or folders
 TRAINING_MAY_USE = {"torch", "torchvision", "numpy", "cv2"}
 
 
@@ -84,7 +84,7 @@ def test_module_keeps_the_import_rules(path):
     else:
         late = {distribution(n) for n in imports(path, top_level_only=True)}
         assert not late & {"torch", "torchvision"}, "torch is imported late outside its folders"
-    if str(path.relative_to(ROOT)) in STANDARD_LIBRARY_ONLY:
+    if {str(p.relative_to(ROOT).with_suffix("")) for p in (path, path.parent)} & set(STANDARD_LIBRARY_ONLY):
         assert not wheels
 
 

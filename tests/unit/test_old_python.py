@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "processing_provider").rglob("*.py"),
-                 *(ROOT / "engine" / f"{n}.py" for n in ("config", "errors", "progress", "about", "job_folder")),
+                 *(ROOT / "engine" / "config").glob("*.py"),
+                 *(ROOT / "engine" / f"{n}.py" for n in ("errors", "progress", "about", "job_folder")),
                  ROOT / "models" / "manifest.py"])  # fmt: skip
 
 
