@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
 from ..engine.config import ADVERSARIAL, DEVICES, OPTIMIZERS, PRECISIONS
-from ..engine.errors import InvalidParameter, OutputError
 from ..engine.finetune_config import ARCHITECTURES, FinetuneConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .jobs import fingerprint, job_folder
-from .layers import content_hash, raster_source, write_polygons
+from .jobs import run_training
+from .layers import raster_source
 from .vectorize_buildings import BUNDLED
 
 FIGURES = ("AP", "AP50", "F1")
@@ -169,32 +167,12 @@ class FinetuneDetector(CadastralAlgorithm):
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         config = dataclasses.replace(self.settings(parameters, context), rasters=self._rasters)
-        output = self.parameterAsFileOutput(parameters, "OUTPUT_MODEL", context)
-        if Path(output).suffix.lower() != ".zip":
-            raise InvalidParameter(f"The model package {output} is no zip file", "Name it .zip")
-        files = {f: self.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
-        drawn = ("annotations", "area", "negatives")
-        sources = {f: self.parameterAsSource(parameters, f.upper(), context) for f in drawn}
-        hashes = {field: content_hash(source) for field, source in sources.items()}
         chips = [str(Path(folder) / "annotations.json") for folder in config.chips]
-        mark = fingerprint({**config.to_dict(), **hashes}, *config.rasters, config.base or str(BUNDLED), *chips)
-        with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
-            paths = {"output": output, "work_folder": str(folder / "work")}
-            for field, source in sources.items():
-                paths[field] = str(folder / f"{field}-{hashes[field][:16]}.gpkg") if source is not None else ""
-                if source is not None and not Path(paths[field]).exists():
-                    write_polygons(source, Path(paths[field]), context)
-            for field, path in files.items():
-                paths[field] = str(folder / Path(path).name) if path else ""
-            result = self.run_engine("finetune-detector", dataclasses.replace(config, **paths), feedback)
-            outputs = {"OUTPUT_MODEL": output, "MODEL_HASH": result["model_hash"]}
-            for field, path in files.items():
-                if path:
-                    try:
-                        shutil.move(paths[field], path)
-                    except OSError as error:
-                        raise OutputError(f"{path} cannot be written ({error.strerror})", "Choose another") from error
-                    outputs[field.upper()] = path
+        result, outputs = run_training(
+            "finetune-detector", self, config, parameters, context, feedback,
+            layers=("annotations", "area", "negatives"),
+            files=[*config.rasters, config.base or str(BUNDLED), *chips],
+        )  # fmt: skip
         for moment in ("before", "after"):
             outputs.update({f"{name}_{moment.upper()}": result[moment][name] for name in FIGURES})
         return outputs
