@@ -31,7 +31,7 @@ SCENES, WATCHED = 18, 4  # generated ones, and how many of them only say what is
 TRUNK_SHARE = 0.12  # of a training from scratch, for the trunk alone
 _NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "epochs", "validations",
                    "patience", "device", "precision", "threads")  # fmt: skip
-_KEPT = ("tile_size_px", "overlap_px", "score_threshold")
+_KEPT = ("tile_size_px", "overlap_px", "looks", "score_threshold")
 
 
 def finetune(config: FinetuneConfig, reporter: Reporter) -> dict[str, Any]:

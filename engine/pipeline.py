@@ -116,6 +116,11 @@ def plan(config: VectorizeConfig, package: ModelPackage, grid: Grid, area: Area 
     return plan_tiles(grid, tile_px=tile_px, overlap_px=overlap_px, area=area.pixels if area else None)
 
 
+def count_looks(config: VectorizeConfig, package: ModelPackage) -> int:
+    """Directions every tile is seen from: the model's number unless the user chose one."""
+    return config.looks or int(package.manifest.get("looks", 1))
+
+
 def find_outlines(
     config: VectorizeConfig, package: ModelPackage, source: RasterSource, area: Area | None, metric_wkt: str,
     clock: Clock, reporter: Reporter,
@@ -164,6 +169,7 @@ def detect(
     detector = Detector(
         means.share(network), find=find, device=means.device, bfloat16=means.bfloat16, batch_size=batch,
         score_threshold=config.score_threshold, score_exponent=float(package.manifest.get("score_exponent", 1.0)),
+        looks=count_looks(config, package),
     )  # fmt: skip
     for part, images, valid in ahead(read_tiles(source, todo, batch)):
         with clock.stage("detect"):
@@ -299,6 +305,7 @@ def fingerprint(
         "score_threshold": config.score_threshold,
         "tile_size_px": config.tile_size_px,
         "overlap_px": config.overlap_px,
+        "looks": count_looks(config, package),
         "tiles of the area": hashlib.blake2s(windows.tobytes(), digest_size=16).hexdigest(),
         "device": means.device.type,
         "precision": means.precision,

@@ -29,7 +29,7 @@ MASK_SCORE = 0.3  # lowest score of a mask worth learning from; people see 0.5 a
 NO_END = 10_000_000  # steps of a run that ends by time
 _NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "validations", "patience",
                    "device", "precision", "threads")  # fmt: skip
-_LENT = ("tile_size_px", "overlap_px", "score_threshold", "score_exponent", "pixel_range_m")
+_LENT = ("tile_size_px", "overlap_px", "looks", "score_threshold", "score_exponent", "pixel_range_m")
 
 
 def finetune_refiner(config: FinetuneRefinerConfig, reporter: Reporter) -> dict[str, Any]:

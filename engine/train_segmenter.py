@@ -27,7 +27,7 @@ MARK = "segmenter.json"
 DATA_SHARE, GAN_SHARE = 0.05, 0.3  # of the progress bar
 _NOT_OF_THE_RUN = ("output", "work_folder", "figures", "name", "minutes", "steps", "validate_every", "device",
                    "precision", "threads")  # fmt: skip
-_KEPT = ("tile_size_px", "overlap_px", "pixel_range_m")
+_KEPT = ("tile_size_px", "overlap_px", "looks", "pixel_range_m")
 
 
 def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[str, Any]:

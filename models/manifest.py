@@ -82,6 +82,8 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
     for key, low, high in (("tile_size_px", 64, 4096), ("overlap_px", 0, 2048)):
         if key in manifest:
             _check_number(manifest, key, low, high, kinds=(int,))
+    if manifest.get("looks", 1) not in (1, 2, 4):
+        raise ValueError("looks")
     if manifest.get("overlap_px", 0) * 2 > manifest.get("tile_size_px", 4096):
         raise ValueError("overlap_px")
     for key, least, most in (("score_threshold", 0.0, 1.0), ("score_exponent", 0.001, 100.0)):

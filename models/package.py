@@ -165,7 +165,7 @@ def write_package(
         networks: some of `NETWORKS` -> (architecture, parameters, state dict); weights are
             stored in float16.
         training, metrics: data, licences and scores for the card.
-        settings: further manifest entries (``score_threshold``, ``tile_size_px``, ``overlap_px``).
+        settings: further manifest entries (``score_threshold``, ``tile_size_px``, ``overlap_px``, ``looks``).
     """
     from safetensors.torch import save
 

@@ -9,10 +9,10 @@ from .detector import ADVERSARIAL, OPTIMIZERS, BundleConfig, TrainDetectorConfig
 from .evaluate import CompareConfig, EvaluateConfig
 from .regularize import RegularizeConfig
 from .scene import STYLES, SceneConfig
-from .vectorize import REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
+from .vectorize import LOOKS, REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
 
 __all__ = [
-    "ADVERSARIAL", "DEVICES", "OPTIMIZERS", "PRECISIONS", "REGULARIZATIONS", "SMOOTHINGS", "STYLES",
+    "ADVERSARIAL", "DEVICES", "LOOKS", "OPTIMIZERS", "PRECISIONS", "REGULARIZATIONS", "SMOOTHINGS", "STYLES",
     "BundleConfig", "CompareConfig", "Config", "EvaluateConfig", "RegularizeConfig", "SceneConfig",
     "SeveralConfig", "TrainDetectorConfig", "VectorizeConfig", "require_choice", "require_given", "require_range",
 ]  # fmt: skip

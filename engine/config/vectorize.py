@@ -10,6 +10,7 @@ from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, re
 
 REGULARIZATIONS = ("none", "right_angles", "diagonals", "any_angle")
 SMOOTHINGS = ("none", "opening_closing", "gaussian", "active_contour", "spline")
+LOOKS = (0, 1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class VectorizeConfig(Config):
         smoothing, smoothing_m: how masks are smoothed before they are outlined, and how far that reaches.
         split_terraces: take masks of several houses apart where the probability shows a party wall.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
+        looks: directions every tile is seen from; more find more, and take as many times as long. 0 lets the
+            model choose.
         bands: numbers from 1 of red, green and blue, or of one band for grey; empty for the marked or first ones.
         skip_unreadable: leave out what cannot be read of the raster, and mark the buildings beside it.
         crs: WKT of the raster's CRS, where its file has none or a wrong one; empty for the file's.
@@ -52,6 +55,7 @@ class VectorizeConfig(Config):
     min_area_m2: float = 6.0
     tile_size_px: int = 0
     overlap_px: int = 0
+    looks: int = 0
     batch_size: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -79,6 +83,8 @@ class VectorizeConfig(Config):
         if self.tile_size_px:
             require_range("tile_size_px", self.tile_size_px, 128, 4096)
         require_range("overlap_px", self.overlap_px, 0, 2048)
+        if self.looks not in LOOKS:
+            raise InvalidParameter(f"looks is {self.looks}", "Choose 1, 2 or 4, or 0 for the model's choice")
         if self.tile_size_px and self.overlap_px * 2 > self.tile_size_px:
             raise InvalidParameter(
                 f"overlap_px {self.overlap_px} is more than half of tile_size_px {self.tile_size_px}",

@@ -15,6 +15,7 @@ from ...models.device import is_out_of_memory
 from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
 from ..progress import Reporter
+from .looks import look_around
 
 STRIDE = 64
 PASS_PX = {"cpu": 2**20, "cuda": 2**23, "mps": 2**22}
@@ -38,16 +39,17 @@ class Detector:
         score_threshold: weaker detections are dropped.
         score_exponent: the network's scores are raised to it, so that the same threshold means the same
             for every model package.
+        looks: how many directions every tile is seen from, see `looks`.
         find: what turns tiles into predictions with the model; called as `models.detector.predict`.
     """
 
     def __init__(
         self, model: Any, *, device: torch.device, bfloat16: bool, batch_size: int, score_threshold: float,
-        score_exponent: float = 1.0, find: Callable[..., list[list[Prediction]]] = predict,
+        score_exponent: float = 1.0, looks: int = 1, find: Callable[..., list[list[Prediction]]] = predict,
     ) -> None:  # fmt: skip
         self.model = model.to(device, memory_format=torch.channels_last)
         self.device, self.bfloat16 = device, bfloat16
-        self.batch_size, self.find = batch_size, find
+        self.batch_size, self.looks, self.find = batch_size, looks, find
         self.score_threshold, self.score_exponent = score_threshold, score_exponent
 
     def detect(
@@ -88,7 +90,9 @@ class Detector:
             target[:, : image.shape[1], : image.shape[2]] = image
         tensor = torch.from_numpy(batch).to(self.device)
         raw_threshold = self.score_threshold ** (1 / self.score_exponent)
-        predictions = self.find(self.model, tensor, bfloat16=self.bfloat16, score_threshold=raw_threshold)
+        predictions = look_around(
+            self.find, self.model, tensor, looks=self.looks, bfloat16=self.bfloat16, score_threshold=raw_threshold
+        )
         return [
             [q for p in items if (q := _crop(p, image.shape[1], image.shape[2])) is not None]
             for image, items in zip(images, predictions, strict=True)

@@ -1,0 +1,49 @@
+"""Whole runs that look at every tile several times: the same bytes however they are cut, and never mixed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from cadastral_vectorizer.engine import pipeline
+from cadastral_vectorizer.engine.config import VectorizeConfig
+from cadastral_vectorizer.engine.errors import InvalidParameter, JobFolderError
+from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.models.package import open_package, write_package
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_run import cut_sample, layer_bytes, settings  # noqa: E402
+
+
+def run(raster, folder, **changes):
+    folder.mkdir(exist_ok=True)
+    config = VectorizeConfig.from_dict(settings(raster, folder, refine=False, **changes))
+    return layer_bytes(pipeline.vectorize(config, Reporter())["output"])
+
+
+def recommend_two(path):
+    """The bundled package with another manifest."""
+    package = open_package()
+    entry = package.entry("detector")
+    networks = {"detector": (entry["architecture"], entry["parameters"], package.weights("detector"))}
+    kept = {key: package.manifest[key] for key in ("score_exponent", "pixel_range_m")}
+    write_package(path, name="two", pixel_m=package.manifest["pixel_m"], networks=networks, training={}, metrics={},
+                  looks=2, **kept)  # fmt: skip
+    return str(path)
+
+
+def test_looks_are_the_runs_own(tmp_path):
+    raster = cut_sample(tmp_path / "part.tif", width=300, height=260)
+    twice = run(raster, tmp_path / "twice", looks=2)
+    assert len(twice) > 3 and twice != run(raster, tmp_path / "once", looks=1)
+    assert run(raster, tmp_path / "batches", looks=2, batch_size=3) == twice
+    with pytest.raises(JobFolderError, match="looks was 2, is 1"):
+        run(raster, tmp_path / "twice", looks=1)
+    recommended = run(raster, tmp_path / "model", model=recommend_two(tmp_path / "two.zip"))
+    assert [row[:3] for row in recommended] == [row[:3] for row in twice]  # all but the model's name
+
+
+def test_other_numbers_of_looks_are_refused(tmp_path):
+    with pytest.raises(InvalidParameter, match="looks is 3"):
+        VectorizeConfig.from_dict(settings(tmp_path / "absent.tif", tmp_path, looks=3))
