@@ -8,42 +8,53 @@ from dataclasses import replace
 import numpy as np
 import shapely
 
-from ..contracts import Instance
+from ..contracts import Box, Instance
 from .crops import cut, intersect
 
 
 def keep_apart(
     redrawn: Sequence[Instance], before: Sequence[Instance], context: Sequence[Instance] = ()
-) -> list[Instance]:
+) -> tuple[list[Instance], set[int]]:
     """Give every pixel that several instances claim to the most probable one.
 
     The loser gets the complement of the winner's probability there, so that both contours run along
     the same sub-pixel line. Instances that were not redrawn keep all their pixels. Two that shared more
     than half of the smaller one before are sightings of the same building, not neighbours, and are left
-    alone. A redrawn one that loses everything goes back to its input. All losses are found before any
-    is applied, so the order of the instances does not matter; ties go to the one that covered the pixel
-    before, then to the smaller id.
+    alone. A redrawn one that loses everything goes back to what no other claims of its input, or to all of
+    it where others claim all. All losses are found before any is applied, so the order of the instances does
+    not matter and each depends on those it meets alone; ties go to the one that covered the pixel before,
+    then to the smaller id.
+
+    Returns:
+        One instance for each of `redrawn`, and the indices of those that went back to their input.
     """
     everything = [*redrawn, *context]
     if not everything:
-        return []
-    boxes = shapely.box(*np.array([i.box for i in everything], float).T)
-    tree = shapely.STRtree(boxes)
-    results = []
-    for index, instance in enumerate(redrawn):
-        if instance is before[index]:
-            results.append(instance)
-            continue
-        probability = instance.probability.copy()
-        for other_index in tree.query(boxes[index]):
-            fixed = other_index >= len(redrawn) or redrawn[other_index] is before[other_index]
-            other_before = everything[other_index] if fixed else before[other_index]
-            if other_index != index and not same_building(before[index], other_before):
-                pair = (instance, before[index]), (everything[other_index], other_before)
-                yield_pixels(probability, *pair, fixed=fixed)
-        lost = not (probability >= 128).any()
-        results.append(before[index] if lost else replace(instance, probability=probability))
-    return results
+        return [], set()
+    is_redrawn = np.zeros(len(everything), bool)
+    is_redrawn[: len(redrawn)] = [after is not old for after, old in zip(redrawn, before, strict=True)]
+    old = [before[n] if moved else everything[n] for n, moved in enumerate(is_redrawn)]
+    tree = shapely.STRtree(shapely.box(*np.array([i.box for i in everything], float).T))
+
+    def neighbours(index: int, box: Box) -> list[int]:
+        near = (int(n) for n in tree.query(shapely.box(*box)) if n != index)
+        return [n for n in near if not same_building(before[index], old[n])]
+
+    results, covered = list(redrawn), set()
+    for index in np.flatnonzero(is_redrawn).tolist():
+        instance, probability = redrawn[index], redrawn[index].probability.copy()
+        for n in neighbours(index, instance.box):
+            pair = (instance, before[index]), (everything[n], old[n])
+            yield_pixels(probability, *pair, fixed=not is_redrawn[n])
+        if not (probability >= 128).any():
+            covered.add(index)
+            instance, probability = before[index], before[index].probability.copy()
+            for n in neighbours(index, instance.box):
+                if is_redrawn[n]:  # inputs may overlap as they always have
+                    yield_pixels(probability, (instance, instance), (everything[n], old[n]), fixed=True)
+        yields = (probability >= 128).any() and not np.array_equal(probability, instance.probability)
+        results[index] = replace(instance, probability=probability) if yields else instance
+    return results, covered
 
 
 def same_building(first: Instance, second: Instance) -> bool:
@@ -72,7 +83,7 @@ def yield_pixels(
     part[loses] = np.minimum(part[loses], 255 - theirs[loses])
 
 
-def covers(instance: Instance, box: tuple[int, int, int, int]) -> np.ndarray:
+def covers(instance: Instance, box: Box) -> np.ndarray:
     """bool[h, w] of `box`: where the instance's mask is."""
     covered = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
     shared = intersect(instance.box, box)

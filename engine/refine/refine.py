@@ -147,11 +147,10 @@ class Refiner:
         reporter = reporter or Reporter()
         instances = list(instances)
         answers = self.redraw(instances, read, batch_size=batch_size, context=context, reporter=reporter)
-        apart = keep_apart([answer.instance for answer in answers], instances, context)
+        apart, covered = keep_apart([answer.instance for answer in answers], instances, context)
         for index, (answer, instance) in enumerate(zip(answers, apart, strict=True)):
             if instance is not answer.instance:
-                kept = COVERED if instance is instances[index] else ""
-                answers[index] = replace(answer, instance=instance, kept=kept)
+                answers[index] = replace(answer, instance=instance, kept=COVERED if index in covered else "")
         reporter.progress(1.0, f"{sum(i.refined for i in apart)} of {len(apart)} masks refined")
         return answers
 

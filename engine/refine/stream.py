@@ -34,6 +34,12 @@ class _Entry:
     left: bool = False
 
     @property
+    def extent(self) -> Box:
+        """All that it covers or covered, once it is redrawn: it may go back."""
+        assert self.after is not None
+        return _hull([self.before.box, self.after.box])
+
+    @property
     def reach(self) -> Box:
         """All that it may ever cover or look at."""
         return _hull([box for box in (self.before.box, self.window, self.after and self.after.box) if box])
@@ -99,7 +105,7 @@ class RefineStream:
         ready = self._find_ready(are_known)
         near = self._meeting(ready, [e for e in self._held if e.after is not None])
         group = [*ready, *near]
-        apart = keep_apart([e.after for e in group if e.after is not None], [e.before for e in group])
+        apart, _ = keep_apart([e.after for e in group if e.after is not None], [e.before for e in group])
         for entry in ready:
             entry.left = True
         self._forget(are_known)
@@ -131,7 +137,7 @@ class RefineStream:
         redrawn = [e for e in self._held if e.after is not None and not e.left]
         if not redrawn:
             return []
-        boxes = _stack([e.after.box for e in redrawn if e.after is not None])
+        boxes = _stack([e.extent for e in redrawn])
         free = are_known(_grow(boxes, MAX_SIDE_PX))
         free[_met(boxes, [e.reach for e in self._held if e.after is None])] = False
         return [e for e, f in zip(redrawn, free, strict=True) if f]
@@ -142,7 +148,7 @@ class RefineStream:
             return []
         chosen = {id(e) for e in ready}
         others = [e for e in redrawn if id(e) not in chosen]
-        met = _met(_stack([e.after.box for e in others if e.after]), [e.after.box for e in ready if e.after])
+        met = _met(_stack([e.extent for e in others]), [e.extent for e in ready])
         return [others[n] for n in met]
 
     def _forget(self, are_known: AreKnown) -> None:
