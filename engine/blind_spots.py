@@ -16,8 +16,13 @@ REASON = "beside a part of the raster that cannot be read"
 REACH_PX = 2  # of the working grid: what ends this close to a gap was cut by it
 
 
-def is_seen(instance: Instance, tile: Tile, valid: np.ndarray) -> bool:
-    """Whether the raster shows at least half of an instance; networks find things in black, too.
+SEEN_SHARE = 1 / 3
+"""Of what a network finds so much must be shown. A building that no-data cuts is found together with its mirror image
+and is half shown; a mirror image alone is not shown at all."""
+
+
+def keep_seen(instance: Instance, tile: Tile, valid: np.ndarray) -> Instance | None:
+    """The part of an instance that the raster shows; None where that is too little of it.
 
     Args:
         instance: found in `tile`.
@@ -25,11 +30,12 @@ def is_seen(instance: Instance, tile: Tile, valid: np.ndarray) -> bool:
     """
     x0, y0, x1, y1 = instance.box
     left, top = tile.padded[:2]
-    known = valid[max(y0 - top, 0) : max(y1 - top, 0), max(x0 - left, 0) : max(x1 - left, 0)]
+    known = valid[y0 - top : y1 - top, x0 - left : x1 - left]
     if known.all():
-        return True
-    mask = instance.mask[max(top - y0, 0) :, max(left - x0, 0) :][: known.shape[0], : known.shape[1]]
-    return bool(2 * np.count_nonzero(mask & known) >= np.count_nonzero(mask))
+        return instance
+    if np.count_nonzero(instance.mask & known) < SEEN_SHARE * np.count_nonzero(instance.mask):
+        return None
+    return replace(instance, probability=np.where(known, instance.probability, 0).astype(np.uint8))
 
 
 def mark_blind_spots(outlines: Sequence[Outline], source: RasterSource, metric_wkt: str) -> list[Outline]:

@@ -1,7 +1,7 @@
 """Behind the network: what finished tiles saw becomes outlines while the next tiles are looked at.
 
-Merging and refining hold what lies along the front of the work; only outlines pile up. The result is a
-function of the tiles alone, not of the steps in which they come.
+Merging and refining hold what lies along the front of the work; only outlines pile up, in an `OutlineStore`. They are
+a function of the tiles alone, not of the steps in which these come.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .clock import Clock
 from .contracts import Grid, Instance, Outline, Tile
 from .merge.stream import SeamStream
+from .outline_store import OutlineStore
 
 if TYPE_CHECKING:
     from .refine.stream import RefineStream
@@ -29,6 +30,7 @@ class Finisher:
         find: what a finished tile saw.
         refining: None leaves masks as the detector drew them.
         trace: instances to outlines.
+        store: gets the outlines.
         clock: told what the stages take.
     """
 
@@ -40,11 +42,12 @@ class Finisher:
         find: Callable[[Tile], list[Instance]],
         refining: RefineStream | None,
         trace: Callable[[list[Instance]], list[Outline]],
+        store: OutlineStore,
         clock: Clock,
     ) -> None:
         self._merging = SeamStream(tiles, grid)
         self._refining, self._find, self._trace, self._clock = refining, find, trace, clock
-        self._outlines: list[Outline] = []
+        self._store = store
         self._new_px = 0
 
     def add(self, tiles: Iterable[Tile]) -> None:
@@ -57,10 +60,9 @@ class Finisher:
         if self._new_px >= STEP_PX:
             self._advance()
 
-    def finish(self) -> list[Outline]:
-        """All outlines, in the order of their ids, once all tiles have been added."""
+    def finish(self) -> None:
+        """Put the last outlines into the store, once all tiles have been added."""
         self._advance(last=True)
-        return sorted(self._outlines, key=_order)
 
     def _advance(self, *, last: bool = False) -> None:
         self._new_px = 0
@@ -71,10 +73,5 @@ class Finisher:
                 self._refining.add(final)
                 final = self._refining.take(self._merging.are_known, last=last)
         with self._clock.stage("contours"):
-            self._outlines += self._trace(final)
+            self._store.add(self._trace(final))
 
-
-def _order(outline: Outline) -> tuple[str, int]:
-    """By instance, then by part."""
-    name, _, part = outline.id.partition("-")
-    return name, int(part or 1)

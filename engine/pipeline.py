@@ -22,7 +22,7 @@ from ..models.package import ModelPackage, open_package
 from .about import VERSION
 from .ahead import ahead
 from .area import Area, read_area
-from .blind_spots import is_seen, mark_blind_spots
+from .blind_spots import keep_seen, mark_blind_spots
 from .clock import Clock
 from .config import VectorizeConfig
 from .contours.outlines import outline_instance
@@ -31,6 +31,8 @@ from .crs import center_lonlat, metric_crs, transform_geometries
 from .finishing import Finisher
 from .geometry import shape_outlines
 from .journal import Journal
+from .memory import give_back
+from .outline_store import OutlineStore
 from .output import require_writable, write_buildings
 from .progress import Reporter
 from .raster.source import RasterSource
@@ -125,25 +127,37 @@ def find_outlines(
     config: VectorizeConfig, package: ModelPackage, source: RasterSource, area: Area | None, metric_wkt: str,
     clock: Clock, reporter: Reporter,
 ) -> tuple[list[Outline], Means]:  # fmt: skip
-    """Raw outlines in metres, in the order of their ids. The detector works in a thread; what it has finished is
-    merged, refined and outlined meanwhile."""
+    """Raw outlines in metres, in the order of their ids."""
     tiles = plan(config, package, source.grid, area)
     means = Means.choose(config)
-    with Journal.open(config.job_folder, fingerprint(config, package, source, tiles, means)) as journal:
+    with (
+        Journal.open(config.job_folder, fingerprint(config, package, source, tiles, means)) as journal,
+        OutlineStore(config.job_folder) as store,
+    ):
         source.keep_unreadable(Path(config.job_folder) / "unreadable.jsonl")
         for note in journal.notes:
             reporter.warn(note)
         finisher = Finisher(
-            tiles, source.grid, find=journal.instances_of, clock=clock,
+            tiles, source.grid, find=journal.instances_of, store=store, clock=clock,
             refining=refine(config, package, source, journal, means, reporter),
             trace=lambda instances: trace(config, instances, source.grid, metric_wkt, area),
         )  # fmt: skip
-        finished, started = 0, time.monotonic()
-        for part in ahead(detect(config, package, source, tiles, journal, means, clock, reporter)):
-            reporter.progress(finished / len(tiles), _pace(finished, len(tiles), started))
-            finisher.add(part)
-            finished += len(part)
-        return finisher.finish(), means
+        work_through(tiles, detect(config, package, source, tiles, journal, means, clock, reporter), finisher, reporter)
+        del finisher  # and the refiner with it: the geometry stages need the memory
+        give_back()
+        return store.take(), means
+
+
+def work_through(
+    tiles: Sequence[Tile], detected: Iterator[Sequence[Tile]], finisher: Finisher, reporter: Reporter
+) -> None:
+    """The detector works in a thread; what it has finished is merged, refined and outlined meanwhile."""
+    finished, started = 0, time.monotonic()
+    for part in ahead(detected):
+        reporter.progress(finished / len(tiles), _pace(finished, len(tiles), started))
+        finisher.add(part)
+        finished += len(part)
+    finisher.finish()
 
 
 def detect(
@@ -188,7 +202,8 @@ def look(
     if seen:
         held = ([items[i] for i in seen] for items in (tiles, images, valid))
         for i, instances in zip(seen, detector.detect(*held, grid, reporter), strict=True):
-            found[i] = [instance for instance in instances if is_seen(instance, tiles[i], valid[i])]
+            shown = (keep_seen(instance, tiles[i], valid[i]) for instance in instances)
+            found[i] = [instance for instance in shown if instance is not None]
     return found
 
 

@@ -16,6 +16,7 @@ from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
 from ..progress import Reporter
 from .looks import look_around
+from .surroundings import surround
 
 STRIDE = 64
 PASS_PX = {"cpu": 2**20, "cuda": 2**23, "mps": 2**22}
@@ -72,7 +73,7 @@ class Detector:
             start = len(found)
             part = slice(start, start + self.batch_size)
             try:
-                predictions = self._forward(images[part])
+                predictions = self._forward(images[part], valid[part])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error, reporter)
                 continue
@@ -81,13 +82,12 @@ class Detector:
                 found.append([replace(i, score=i.score**self.score_exponent) for i in placed])
         return found
 
-    def _forward(self, images: Sequence[np.ndarray]) -> list[list[Prediction]]:
+    def _forward(self, images: Sequence[np.ndarray], valid: Sequence[np.ndarray]) -> list[list[Prediction]]:
         height = max(i.shape[1] for i in images)
         width = max(i.shape[2] for i in images)
         height, width = height + -height % STRIDE, width + -width % STRIDE
-        batch = np.zeros((len(images), 3, height, width), np.uint8)
-        for target, image in zip(batch, images, strict=True):
-            target[:, : image.shape[1], : image.shape[2]] = image
+        shown = zip(images, valid, strict=True)
+        batch = np.stack([surround(image, known, height=height, width=width) for image, known in shown])
         tensor = torch.from_numpy(batch).to(self.device)
         raw_threshold = self.score_threshold ** (1 / self.score_exponent)
         predictions = look_around(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
+import shapely
 import torch
 from cadastral_vectorizer.engine.clock import Clock
 from cadastral_vectorizer.engine.config import VectorizeConfig
 from cadastral_vectorizer.engine.contracts import Grid, Instance, Outline, Tile
 from cadastral_vectorizer.engine.finishing import Finisher
+from cadastral_vectorizer.engine.outline_store import OutlineStore
 from cadastral_vectorizer.engine.pipeline import Means, fingerprint
 
 
@@ -70,7 +72,7 @@ def test_a_job_folder_belongs_to_all_that_decides_what_the_networks_say():
     assert all(other != mark() for other in others)
 
 
-def test_outlines_come_in_the_order_of_their_ids_and_parts():
+def test_outlines_come_in_the_order_of_their_ids_and_parts(tmp_path):
     grid = Grid(40, 20, (1, 0, 0, 0, -1, 0), "EPSG:32633", 0.2)
     tiles = [Tile(0, n, (n * 20, 0, n * 20 + 20, 20), (n * 20, 0, n * 20 + 20, 20)) for n in range(2)]
 
@@ -81,13 +83,15 @@ def test_outlines_come_in_the_order_of_their_ids_and_parts():
 
     def trace(instances):
         names = [i.id if n == 1 else f"{i.id}-{n}" for i in instances for n in range(1, 12)]
-        return [Outline(name, None) for name in reversed(names)]
+        return [Outline(name, shapely.box(0, 0, 1, 1)) for name in reversed(names)]
 
     clock = Clock()
-    finisher = Finisher(tiles, grid, find=find, refining=None, trace=trace, clock=clock)
-    for tile in reversed(tiles):
-        finisher.add([tile])
-    names = [o.id for o in finisher.finish()]
+    with OutlineStore(tmp_path) as store:
+        finisher = Finisher(tiles, grid, find=find, refining=None, trace=trace, store=store, clock=clock)
+        for tile in reversed(tiles):
+            finisher.add([tile])
+        finisher.finish()
+        names = [o.id for o in store.take()]
     first, second = sorted({name.partition("-")[0] for name in names})
     assert names == [f"{i}-{n}" if n > 1 else i for i in (first, second) for n in range(1, 12)]
     assert set(clock.stages) == {"merge", "contours"}

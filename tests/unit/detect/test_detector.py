@@ -91,10 +91,10 @@ def test_out_of_memory_halves_the_batch_and_says_so():
     network, reporter = detector(4), Small()
     forward = network._forward
 
-    def limited(images):
+    def limited(images, valid):
         if len(images) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(images)
+        return forward(images, valid)
 
     network._forward = limited
     images = [np.zeros((3, 128, 128), np.uint8)] * 3
@@ -106,7 +106,7 @@ def test_out_of_memory_halves_the_batch_and_says_so():
 def test_a_tile_that_does_not_fit_is_refused_with_a_sentence():
     network = detector(1)
 
-    def never(images):
+    def never(images, valid):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     network._forward = never
@@ -117,7 +117,7 @@ def test_a_tile_that_does_not_fit_is_refused_with_a_sentence():
 def test_other_errors_are_not_mistaken_for_memory():
     network = detector(2)
 
-    def broken(images):
+    def broken(images, valid):
         raise RuntimeError("shape mismatch")
 
     network._forward = broken

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from cadastral_vectorizer.engine.blind_spots import REASON, is_seen, mark_blind_spots
+from cadastral_vectorizer.engine.blind_spots import REASON, keep_seen, mark_blind_spots
 from cadastral_vectorizer.engine.contracts import Instance, Outline, Tile
 from cadastral_vectorizer.engine.errors import JobFolderError, RasterError
 from cadastral_vectorizer.engine.raster.source import RasterSource
@@ -67,16 +67,19 @@ def test_what_a_network_sees_where_the_raster_shows_nothing_is_no_building():
     valid = np.ones((100, 100), bool)
     valid[:, 50:] = False  # from x = 140 on
 
-    def seen(x0, y0, x1, y1):
-        mask = np.full((y1 - y0, x1 - x0), 200, np.uint8)
-        return is_seen(Instance("i", (x0, y0, x1, y1), mask, 0.9), tile, valid)
+    def keep(x0, y0, x1, y1, mask=None):
+        mask = np.full((y1 - y0, x1 - x0), 200, np.uint8) if mask is None else mask
+        return keep_seen(Instance("i", (x0, y0, x1, y1), mask, 0.9), tile, valid)
 
-    assert seen(100, 200, 130, 230) and seen(120, 200, 150, 230) and seen(130, 200, 150, 230)
-    assert not seen(131, 200, 151, 230) and not seen(150, 200, 180, 230)
-    assert seen(85, 185, 100, 200)  # hangs over the window
+    assert keep(100, 200, 130, 230).probability.all()
+    for x in (120, 130):
+        kept = keep(x, 200, x + 30, 230)
+        assert kept.box == (x, 200, x + 30, 230)
+        assert kept.probability[:, : 140 - x].all() and not kept.probability[:, 140 - x :].any()
+    assert keep(131, 200, 161, 230) is None and keep(150, 200, 180, 230) is None
     ring = np.zeros((20, 40), np.uint8)
     ring[:, :8] = 255  # the box reaches into nothing, the mask does not
-    assert is_seen(Instance("i", (132, 200, 172, 220), ring, 0.9), tile, valid)
+    assert np.array_equal(keep(132, 200, 172, 220, ring).probability, ring)
 
 
 def test_without_the_choice_the_run_is_refused_before_it_begins(damaged):
