@@ -210,9 +210,10 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     folder = Path(options.folder)
     learn, select, test = (load_pairs(folder, name) for name in ("learn", "select", "test"))
-    for name, row in rows().items():
-        file = folder / f"{name}.json"
-        if (options.only and name not in options.only) or file.exists():
+    planned = rows()
+    for name in options.only or planned:
+        row, file = planned[name], folder / f"{name}.json"
+        if file.exists():
             continue
         started = time.monotonic()
         result = {"name": name, "table": row.table, "paper": row.paper, **train_row(row, learn, select, test)}
@@ -327,7 +328,7 @@ def main() -> None:
     pairs.add_argument("--test-masks", required=True)
     training = commands.add_parser("run")
     training.add_argument("folder")
-    training.add_argument("--only", nargs="*", default=[])
+    training.add_argument("--only", nargs="*", default=[], help="these rows, in this order")
     training.add_argument("--threads", type=int, default=1)
     tables = commands.add_parser("tables")
     tables.add_argument("folder")

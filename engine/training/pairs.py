@@ -19,7 +19,7 @@ from ...models.refiners.crops import MAX_ZOOM
 from ..errors import TrainingError
 from .chips import Chip
 from .damage import blob, bounding_box, damage_mask, mask_iou
-from .rough_mask_files import RoughMask
+from .rough_mask_files import LOOK, RoughMask
 from .view import View, draw_move, draw_view, photometric, through_working_grid
 
 BLANK = 115
@@ -92,11 +92,7 @@ class DamagedTruth:
 
     def draw(self, rng: np.random.Generator, size: int, *, augment: bool = True) -> Pair:
         """See `PairSource.draw`."""
-        # Large crops only for buildings with as much detail: at least a third of a pixel a crop pixel.
-        weights = self._weights * (self._lengths * MAX_ZOOM >= 0.4 * size) if size > 128 else self._weights
-        if weights.sum() == 0:
-            weights = self._weights
-        index, label = self._entries[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        index, label = self._entries[int(rng.choice(len(self), p=suit(self._weights, self._lengths, size)))]
         chip = self._chips[index]
         # Damage is drawn in one view, then the crop is laid around the damaged mask, as in inference:
         # a crop laid around the truth would give its place and size away.
@@ -134,26 +130,32 @@ class PredictedMasks:
     """Masks a detector predicted on chips it was not trained on, matched with the truth.
 
     Args:
-        predictions: chip name -> masks; chips without an entry are left out.
+        predictions: chip name, or a further look at it (`LOOK`) -> masks; chips without an entry are left out.
         min_iou: a prediction that overlaps its best building less is a false alarm and left out.
     """
 
     def __init__(
         self, chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], *, min_iou: float = 0.4
     ) -> None:
-        self._chips = [chip for chip in chips if chip.name in predictions]
-        self._masks = [predictions[chip.name] for chip in self._chips]
+        named = {chip.name: chip for chip in chips}
+        seen = {name: named.get(name) or named.get(name.rpartition(LOOK)[0]) for name in predictions}
+        looks = {name: chip for name, chip in seen.items() if chip is not None}
+        self._chips = list(looks.values())
+        self._masks = [predictions[name] for name in looks]
         self._entries: list[tuple[int, int, int]] = []
+        lengths: list[int] = []
         for index, chip in enumerate(self._chips):
             for number, rough in enumerate(self._masks[index]):
                 label = match_label(chip.labels, rough, min_iou=min_iou)
                 if label:
                     self._entries.append((index, number, label))
+                    lengths.append(max(rough.probability.shape))
         if not self._entries:
             raise TrainingError(
                 "No predicted mask lies on a building of the chips",
                 "Check that predictions and chips carry the same names and splits",
             )
+        self._lengths = np.array(lengths)
         self._weights = balance([self._chips[index].source for index, _, _ in self._entries])
 
     def __len__(self) -> int:
@@ -161,7 +163,8 @@ class PredictedMasks:
 
     def draw(self, rng: np.random.Generator, size: int, *, augment: bool = True) -> Pair:
         """See `PairSource.draw`."""
-        return self.show(int(rng.choice(len(self._entries), p=self._weights)), rng, size, augment=augment)
+        entry = int(rng.choice(len(self), p=suit(self._weights, self._lengths, size)))
+        return self.show(entry, rng, size, augment=augment)
 
     def show(self, entry: int, rng: np.random.Generator, size: int, *, augment: bool = False) -> Pair:
         """The pair of one prediction."""
@@ -328,6 +331,19 @@ def paste_max(canvas: np.ndarray, rough: RoughMask) -> None:
     x_min, y_min, x_max, y_max = rough.box
     part = canvas[y_min:y_max, x_min:x_max]
     np.maximum(part, rough.probability, out=part)
+
+
+def suit(weights: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
+    """Probabilities of buildings in crops of `size`: large crops show those with as much detail, at least a third of
+    a pixel a crop pixel, and small ones those that need not be reduced to half."""
+    suited = weights
+    if size > 128:
+        suited = weights * (lengths * MAX_ZOOM >= 0.4 * size)
+    elif size < 128:
+        suited = weights * (lengths <= size)
+    if not suited.any():
+        suited = weights
+    return suited / suited.sum()
 
 
 def balance(sources: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,9 @@ import numpy as np
 
 from ..errors import TrainingError
 
+LOOK = "~"
+"""Before the number of a further look at a chip: ``chip.npz``, ``chip~1.npz`` hold two sets of masks of it."""
+
 
 @dataclass(frozen=True)
 class RoughMask:

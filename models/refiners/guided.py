@@ -50,7 +50,8 @@ class GuidedRefiner(MaskRefiner):
         gradient = sobel_magnitude(to_grey(image))
         colour = (image - IMAGE_MEAN) / IMAGE_SPREAD
         stacked = torch.cat((colour, 4 * gradient, 2 * coarse - 1, others), dim=1)
-        folded = F.pixel_unshuffle(stacked, 2)  # [N, 24, H/2, W/2]
+        # [N, 24, H/2, W/2], channels last as the convolutions want it, once instead of at each use
+        folded = F.pixel_unshuffle(stacked, 2).contiguous(memory_format=torch.channels_last)
         skips = []
         x = folded
         for level, block in enumerate(self.down):
@@ -59,7 +60,9 @@ class GuidedRefiner(MaskRefiner):
         for level in reversed(range(len(self.up))):
             raised = F.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](skips[level] + raised)
-        correction = F.pixel_shuffle(self.head(torch.cat((x, folded), dim=1)), 2)  # [N, 1, H, W]
+        # autocast would join them in float32
+        joined = torch.cat((x, folded.to(x.dtype)), dim=1)
+        correction = F.pixel_shuffle(self.head(joined), 2)  # [N, 1, H, W]
         return Refinement(identity_logits(coarse, self.steepness) + 4.0 * correction)
 
 

@@ -219,7 +219,8 @@ def test_measurements_can_be_spread_over_the_budget(tmp_path, pairs):
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path, pairs):
-    run = RefinerRun(make_config(tmp_path, pairs, batch_size=4, steps=2), Reporter())
+    config = make_config(tmp_path, pairs, variant="tiny16-32", batch_size=4, steps=2)
+    run = RefinerRun(config, Reporter())
     learn, sizes = run.trainer.optimize, []
 
     def small_machine(batch, share):

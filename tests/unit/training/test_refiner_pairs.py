@@ -11,9 +11,15 @@ from cadastral_vectorizer.engine.training.pairs import (
     MaskPairs,
     PredictedMasks,
     balance,
+    suit,
 )
 from cadastral_vectorizer.engine.training.refiner_data import validation_pairs
-from cadastral_vectorizer.engine.training.rough_mask_files import RoughMask, load_rough_masks, write_rough_masks
+from cadastral_vectorizer.engine.training.rough_mask_files import (
+    LOOK,
+    RoughMask,
+    load_rough_masks,
+    write_rough_masks,
+)
 from cadastral_vectorizer.engine.training.rough_masks import drop_duplicates, rescale
 from cadastral_vectorizer.engine.training.view import draw_view
 from cadastral_vectorizer.models.detector import Prediction
@@ -93,6 +99,24 @@ def test_predictions_survive_the_disk_and_find_their_building(chip, tmp_path):
     iou = measure_mask(pair.coarse >= 128, pair.truth >= 128, pair.known, pair.pixel_m)["iou"]
     assert iou == pytest.approx(58 * 38 / (2 * 60 * 40 - 58 * 38), abs=0.02)
     assert pair.others.max() == 0 or pair.others[64, 64] == 0
+
+
+def test_every_look_at_a_chip_counts_with_its_own_neighbours(chip):
+    first = [RoughMask((52, 42, 112, 82), np.full((40, 60), 255, np.uint8))]
+    second = [*first, RoughMask((114, 42, 130, 82), np.full((40, 16), 255, np.uint8))]
+    source = PredictedMasks([chip], {"c": first, f"c{LOOK}1": second, f"other{LOOK}1": second})
+    assert len(source) == 2  # what is seen beside the building is none
+    alone, beside = (source.show(n, np.random.default_rng(0), 256) for n in (0, 1))
+    assert np.array_equal(alone.coarse, beside.coarse) and np.array_equal(alone.image, beside.image)
+    assert np.count_nonzero(beside.others) > np.count_nonzero(alone.others) == 0
+
+
+def test_crops_of_a_size_show_buildings_that_suit_it():
+    weights, lengths = np.full(4, 0.25), np.array([20, 60, 100, 300])
+    assert suit(weights, lengths, 64).tolist() == [0.5, 0.5, 0, 0]
+    assert suit(weights, lengths, 128).tolist() == weights.tolist()
+    assert suit(weights, lengths, 256)[0] == 0 and suit(weights, lengths, 256)[1:].min() > 0
+    assert suit(weights, np.full(4, 500), 64).tolist() == weights.tolist()  # none suits: all are shown
 
 
 def test_where_the_detector_found_nothing_damage_is_measured(chip):
