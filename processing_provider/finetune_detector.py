@@ -85,6 +85,15 @@ class FinetuneDetector(CadastralAlgorithm):
             p.number("FROZEN_STAGES", tr("Frozen stages (0 to 4)"),
                 tr("Parts of the network that stay as they are; more learn faster and forget less."),
                 default=0, minimum=0, maximum=4, advanced=True),
+            p.number("TRUNK_RATE", tr("Learning rate of the trunk (0 to 1)"),
+                tr("As a share of the learning rate. The trunk is what the network knows of images everywhere: slower, "
+                   "it forgets less of other places; the heads learn at the full rate."),
+                default=0.3, minimum=0.0, maximum=1.0, advanced=True),
+            p.number("ANCHOR", tr("Pull towards the start"),
+                tr("Takes back a part of what was learnt at every step, in place of the decay towards zero: the "
+                   "learning rate times this number, with 3 about a thousandth. More forgets less and learns less. "
+                   "0: none."),
+                default=0.0, minimum=0.0, maximum=100.0, advanced=True),
             p.choice("ADVERSARIAL", tr("Adversarial training"),
                 tr("Discriminators that learn to tell predicted from true boxes and masks teach the heads, too "
                    "(GAN Mask R-CNN, Le et al. 2020): slower, and without a gain in short trials of ours."),
@@ -148,6 +157,8 @@ class FinetuneDetector(CadastralAlgorithm):
             learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
             batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
             frozen_stages=self.parameterAsInt(parameters, "FROZEN_STAGES", context),
+            trunk_rate=self.parameterAsDouble(parameters, "TRUNK_RATE", context),
+            anchor=self.parameterAsDouble(parameters, "ANCHOR", context),
             adversarial=ADVERSARIAL[self.parameterAsEnum(parameters, "ADVERSARIAL", context)],
             adversarial_depth=self.parameterAsInt(parameters, "ADVERSARIAL_DEPTH", context),
             scenes_share=self.parameterAsDouble(parameters, "SCENES_SHARE", context),

@@ -78,8 +78,8 @@ def run_training(
 
     Args:
         job: engine job that trains.
-        config: its configuration, whose paths are filled in: ``output``, ``work_folder``, ``report``, ``figures``
-            and one for each of the `layers`.
+        config: its configuration, whose paths are filled in: ``output``, ``work_folder``, ``report`` and
+            ``figures`` where it has them, and one for each of the `layers`.
         layers: fields whose drawings go to the engine as GeoPackages; parameters have their names in capitals.
         files: what is learnt from besides; a run is continued only while they stay the same.
 
@@ -90,7 +90,8 @@ def run_training(
     output = algorithm.parameterAsFileOutput(parameters, "OUTPUT_MODEL", context)
     if Path(output).suffix.lower() != ".zip":
         raise InvalidParameter(f"The model package {output} is no zip file", "Name it .zip")
-    pages = {f: algorithm.parameterAsFileOutput(parameters, f.upper(), context) for f in ("report", "figures")}
+    wanted = [f for f in ("report", "figures") if hasattr(config, f)]
+    pages = {f: algorithm.parameterAsFileOutput(parameters, f.upper(), context) for f in wanted}
     sources = {f: algorithm.parameterAsSource(parameters, f.upper(), context) for f in layers}
     hashes = {field: content_hash(source) for field, source in sources.items()}
     mark = fingerprint({**config.to_dict(), **hashes}, *files)

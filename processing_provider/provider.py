@@ -15,11 +15,12 @@ from .refine_polygons import RefinePolygons
 from .regularize_polygons import RegularizePolygons
 from .setup_environment import SetUpEnvironment
 from .train_refiner import TrainRefiner
+from .train_segmenter import TrainSegmenter
 from .vectorize_buildings import VectorizeBuildings
 
 ALGORITHMS = (
     VectorizeBuildings, RefinePolygons, RegularizePolygons, Evaluate, CompareWithCadastre, CreateSampleScene,
-    SetUpEnvironment, ExportTrainingData, FinetuneDetector, TrainRefiner,
+    SetUpEnvironment, ExportTrainingData, FinetuneDetector, TrainRefiner, TrainSegmenter,
 )  # fmt: skip
 
 

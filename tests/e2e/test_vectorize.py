@@ -113,6 +113,16 @@ def test_an_area_bounds_the_work(vectorize, scene, job, tmp_path):
     assert all(geometry.GetEnvelope()[0] <= border + 0.5 for _, geometry in inside)
 
 
+def test_looks_belong_to_the_run(vectorize, scene, job, tmp_path):
+    output = tmp_path / "out.gpkg"
+    done = vectorize(scene[0], output, LOOKS=2)  # two of them
+    assert done.returncode == 0, done.errors
+    assert read_layer(output)[1]
+    assert json.loads(ogr.Open(str(output)).GetLayer(0).GetMetadata()["parameters"])["looks"] == 2
+    refused = vectorize(scene[0], tmp_path / "other.gpkg", LOOKS=3, JOB_FOLDER=job[1])
+    assert "looks was 1, is 4" in refused.sentence
+
+
 def test_numbers_may_be_written_as_text_and_out_of_range_is_refused(vectorize, scene, tmp_path):
     done = vectorize(scene[0], tmp_path / "out.gpkg", SCORE_THRESHOLD="1.5")
     assert "SCORE_THRESHOLD" in done.sentence

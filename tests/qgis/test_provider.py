@@ -12,7 +12,7 @@ from qgis.core import (
 
 PARAMETERS = {
     "vectorizebuildings": [
-        "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
+        "INPUT", "AREA", "MODEL", "SCORE_THRESHOLD", "REFINE", "LOOKS", "TOLERANCE", "REGULARIZATION", "MIN_AREA",
         "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE", "PRECISION",
         "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
     ],
@@ -39,14 +39,21 @@ PARAMETERS = {
     "finetunedetector": [
         "INPUT", "ANNOTATIONS", "AREA", "NEGATIVES", "CHIPS", "MODEL", "MINUTES", "FROM_SCRATCH", "ARCHITECTURE",
         "EPOCHS", "OPTIMIZER", "PIXEL_SIZE", "LEARNING_RATE", "BATCH_SIZE", "ACCUMULATE", "COPY_PASTE",
-        "FROZEN_STAGES", "ADVERSARIAL", "ADVERSARIAL_DEPTH", "SCENES_SHARE", "VALIDATION_SHARE", "PATIENCE", "DEVICE",
-        "PRECISION", "SEED", "JOB_FOLDER", "OUTPUT_MODEL", "REPORT", "FIGURES",
+        "FROZEN_STAGES", "TRUNK_RATE", "ANCHOR", "ADVERSARIAL", "ADVERSARIAL_DEPTH", "SCENES_SHARE",
+        "VALIDATION_SHARE", "PATIENCE", "DEVICE", "PRECISION", "SEED", "JOB_FOLDER", "OUTPUT_MODEL", "REPORT",
+        "FIGURES",
     ],
     "trainrefiner": [
         "INPUT", "ANNOTATIONS", "AREA", "CHIPS", "PAIRS", "VARIANT", "MODEL", "MINUTES", "STEPS", "FROM_SCRATCH",
         "FOLDS", "FOLD_STEPS", "LEARNING_RATE", "BATCH_SIZE", "LAMBDA", "LOSS", "ADVERSARIAL", "PREDICTED_SHARE",
         "PIXEL_SIZE", "VALIDATION_SHARE", "VALIDATIONS", "PATIENCE", "DEVICE", "PRECISION", "SEED", "JOB_FOLDER",
         "OUTPUT_MODEL", "REPORT", "FIGURES",
+    ],
+    "trainsegmenter": [
+        "INPUT", "ANNOTATIONS", "AREA", "CHIPS", "ARCHITECTURE", "MODEL", "FROM_SCRATCH", "MINUTES", "STEPS",
+        "GAN_STEPS", "LAMBDA_CONTENT", "LAMBDA_ADVERSARIAL", "GAN_WIDTH", "PIXEL_SIZE", "CROP_SIZE", "LEARNING_RATE",
+        "BATCH_SIZE", "COPY_PASTE", "VALIDATION_SHARE", "VALIDATE_EVERY", "DEVICE", "PRECISION", "SEED", "JOB_FOLDER",
+        "OUTPUT_MODEL", "FIGURES",
     ],
     "setupenvironment": ["WHEELS", "PYTHON", "ANEW"],
 }  # fmt: skip
@@ -93,6 +100,18 @@ def test_enums_keep_the_order_of_the_engine_s_choices(provider):
         for text, choice in zip(shown, choices):
             assert text.startswith(choice[:4]) or choice in text or choice == "diagonals"
         assert len(shown) == len(choices)
+
+
+def test_looks_and_segmenters_stand_in_the_order_of_the_engine_s_choices(provider):
+    from cadastral_vectorizer.engine.config import LOOKS
+    from cadastral_vectorizer.engine.segmenter_config import SEGMENTERS
+
+    options = provider.algorithm("vectorizebuildings").parameterDefinition("LOOKS").options()
+    words = {0: "As the model", 1: "One", 2: "Two", 4: "Four"}
+    assert [text.startswith(words[count]) for text, count in zip(options, LOOKS)] == [True] * 4 and len(options) == 4
+    options = provider.algorithm("trainsegmenter").parameterDefinition("ARCHITECTURE").options()
+    kinds = [text.lower().replace(", ", "_").replace("-", "") for text in options]
+    assert [kind.replace("mobilenetv3", "mobilenet_v3") for kind in kinds] == list(SEGMENTERS)
 
 
 def test_expert_parameters_are_advanced(provider):
