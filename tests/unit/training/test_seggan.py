@@ -9,7 +9,13 @@ import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
 from cadastral_vectorizer.engine.config import TrainDetectorConfig
-from cadastral_vectorizer.engine.errors import Cancelled, EngineError, InvalidParameter, TrainingError
+from cadastral_vectorizer.engine.errors import (
+    Cancelled,
+    EngineError,
+    InvalidParameter,
+    JobFolderError,
+    TrainingError,
+)
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.segmenter_config import SEGMENTERS, TrainSegmenterConfig
 from cadastral_vectorizer.engine.train_segmenter import train_segmenter
@@ -260,6 +266,15 @@ def test_a_segmenter_starts_from_a_detector_and_its_package_is_whole(chips, base
     assert set(result["pixels"]["all"]) == {"mean_iou", "iou", "pixel_accuracy", "class_accuracy"}
     again = train_segmenter(job(chips, tmp_path / "second", base=str(tmp_path / "out.zip")), Reporter())
     assert again["steps"] == 2
+
+
+def test_the_start_stays_where_nothing_beats_it_and_a_work_folder_belongs_to_its_run(chips, base, tmp_path):
+    result = train_segmenter(job(chips, tmp_path, base=str(base), learning_rate=1.0), Reporter())  # ruins it
+    assert result["pixels"] == result["start"]
+    packed, detector = open_package(tmp_path / "out.zip").weights("segmenter"), open_package(base).weights("detector")
+    assert all(torch.equal(tensor, detector[name]) for name, tensor in packed.items())
+    with pytest.raises(JobFolderError, match="belongs to another job"):
+        train_segmenter(job(chips, tmp_path, base=str(base), learning_rate=0.5), Reporter())
 
 
 def test_without_a_budget_the_detectors_own_weights_are_packed(chips, base, tmp_path):
