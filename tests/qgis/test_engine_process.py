@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsProcessingException, QgsProcessingFeedback
 
+ATTEMPTS = 3  # a busy machine may miss a limit once; a fault of ours misses it always
 LARGE = {"WIDTH": 2600, "HEIGHT": 2600, "OUTPUT": "TEMPORARY_OUTPUT", "OUTLINES": "TEMPORARY_OUTPUT"}
 """A scene that takes longer than any of these tests."""
 
@@ -90,19 +91,23 @@ def test_progress_arrives_while_the_engine_works(run):
 
 
 def test_cancel_ends_the_engine_within_two_seconds(run):
-    feedback, seen = None, {}
+    def seconds_to_end() -> float:
+        feedback, seen = None, {}
 
-    def cancel():
-        seen["engines"] = engines_of(os.getpid())
-        seen["cancelled"] = time.monotonic()
-        feedback.cancel()
+        def cancel():
+            seen["engines"] = engines_of(os.getpid())
+            seen["cancelled"] = time.monotonic()
+            feedback.cancel()
 
-    feedback = Watching(cancel)
-    with pytest.raises(QgsProcessingException, match="cancelled"):
-        run("createsamplescene", LARGE, feedback)
-    assert time.monotonic() - seen["cancelled"] < 2.0
-    assert len(seen["engines"]) == 1
-    assert not any(is_alive(pid) for pid in seen["engines"])
+        feedback = Watching(cancel)
+        with pytest.raises(QgsProcessingException, match="cancelled"):
+            run("createsamplescene", LARGE, feedback)
+        seconds = time.monotonic() - seen["cancelled"]
+        assert len(seen["engines"]) == 1
+        assert not any(is_alive(pid) for pid in seen["engines"])
+        return seconds
+
+    assert any(seconds_to_end() < 2.0 for _ in range(ATTEMPTS))
 
 
 def test_a_killed_engine_is_named_with_its_signal(run):
@@ -126,21 +131,24 @@ def test_a_crash_shows_the_end_of_the_error_output(run_job, script):
 def test_an_engine_that_does_not_listen_is_killed_with_its_children(run_job, script, tmp_path):
     from cadastral_vectorizer.engine.errors import Cancelled
 
-    pids = tmp_path / "pids"
-    python = script(f"trap '' TERM; sleep 60 & echo $$ $! > {pids}; echo ready; while :; do sleep 1; done")
-    feedback = Watching()
-    start = time.monotonic()
+    def seconds_to_end(pids: Path) -> float:
+        python = script(f"trap '' TERM; sleep 60 & echo $$ $! > {pids}; echo ready; while :; do sleep 1; done")
+        feedback = Watching()
+        start = time.monotonic()
 
-    def cancel_when_it_runs():
-        while not pids.exists() or len(pids.read_text().split()) < 2:
-            time.sleep(0.02)
-        feedback.cancel()
+        def cancel_when_it_runs():
+            while not pids.exists() or len(pids.read_text().split()) < 2:
+                time.sleep(0.02)
+            feedback.cancel()
 
-    threading.Thread(target=cancel_when_it_runs).start()
-    with pytest.raises(Cancelled):
-        run_job(python, "probe", {}, feedback)
-    assert time.monotonic() - start < 2.5
-    assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
+        threading.Thread(target=cancel_when_it_runs).start()
+        with pytest.raises(Cancelled):
+            run_job(python, "probe", {}, feedback)
+        seconds = time.monotonic() - start
+        assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
+        return seconds
+
+    assert any(seconds_to_end(tmp_path / f"pids-{attempt}") < 2.5 for attempt in range(ATTEMPTS))
 
 
 def test_much_error_output_does_not_block_the_engine(run_job, script):
