@@ -17,10 +17,18 @@ from .simplify import refit_polygons
 from .topology import GRID_M, resolve
 from .walls.compare import compare_outlines
 from .walls.polygons import drop_small_holes
+from .walls.prongs import blunt_needles, drop_prongs, sharpest_corners
 
 _COMPARE_STEP_M = 0.3
 BLOCK = 2000
 """Polygons worked on together; bounds the memory of intermediate arrays."""
+SHARP_DEG = 50.0
+"""A sharper corner is a reason to look for a prong of the mask."""
+PRONG_WIDTHS, PRONG_SHARE = (1.5, 2.5), 1 / 3
+"""What is thinner, in tolerances, and reaches farther out than this share of that is a prong, no wall."""
+PRONG, NEEDLE = "prong", "needle"
+NEEDLE_DEG, NEEDLE_WIDTH = 35.0, 0.5
+"""No corner is left sharper; it is cut where it is so many tolerances wide."""
 LEAST_AREA_M2 = 0.01
 """What is smaller is a remnant of rounding; it is handed through and marked."""
 
@@ -79,10 +87,8 @@ def shape_outlines(
 
     def measure(part: slice) -> list[Outline]:
         measured = _measure(clean[part], raw, straight)
-        return [
-            add_check(o, f"moved {o.max_shift_m:.2f} m where it meets others") if o.max_shift_m > limit_m else o
-            for o in measured
-        ]
+        sharp = sharpest_corners(np.array([o.geometry for o in measured], object))
+        return [_mark(o, limit_m, corner_deg) for o, corner_deg in zip(measured, sharp)]
 
     for block in _each_block(measure, len(clean)):
         done |= {o.id: o for o in block}
@@ -135,6 +141,15 @@ def _measure(
     ]
 
 
+def _mark(outline: Outline, limit_m: float, corner_deg: float) -> Outline:
+    """Say what is worth a look: moved far for no reason given yet, or a needle that could not be cut."""
+    if outline.max_shift_m > limit_m and not (PRONG in outline.check or NEEDLE in outline.check):
+        outline = add_check(outline, f"moved {outline.max_shift_m:.2f} m where it meets others")
+    if corner_deg < NEEDLE_DEG:
+        outline = add_check(outline, f"has a corner of {corner_deg:.0f} degrees")
+    return outline
+
+
 def add_check(outline: Outline, reason: str) -> Outline:
     """The outline with one more reason to look at it."""
     return replace(outline, check=f"{outline.check}; {reason}" if outline.check else reason)
@@ -147,7 +162,48 @@ def _straighten(
     tolerance_m: float,
     frames: tuple[np.ndarray, np.ndarray] | None,
 ) -> list[Outline]:
-    """Regularise a block; what is refused, or all of it where nothing is asked, is simplified."""
+    """Regularise a block; what ends in a sharp corner or is refused is tried once more without its prongs."""
+    found = _fit(outlines, shapes, regularization, tolerance_m, frames)
+    if tolerance_m <= 0:
+        return found
+    for width in PRONG_WIDTHS:
+        poor = np.flatnonzero(_is_poor(found))
+        cut, reach = drop_prongs(
+            shapes[poor],
+            width_m=width * tolerance_m,
+            length_m=PRONG_SHARE * width * tolerance_m,
+            crumb_m2=(2 * tolerance_m) ** 2,
+        )
+        again, cut, reach = poor[reach > 0], cut[reach > 0], reach[reach > 0]
+        said = None if frames is None else (frames[0][again], frames[1][again])
+        second = _fit([outlines[k] for k in again], cut, regularization, tolerance_m, said)
+        better = ~_is_poor(second) | np.array([found[k].regularized == "kept" for k in again], bool)
+        for k, outline, far in zip(again[better], [o for o, good in zip(second, better) if good], reach[better]):
+            # What moved is measured against the raw outline, prong and all.
+            found[k] = add_check(replace(outline, max_shift_m=0.0), f"{PRONG} of {far:.1f} m cut off")
+    blunted = blunt_needles(
+        np.array([o.geometry for o in found], object), least_deg=NEEDLE_DEG, width_m=NEEDLE_WIDTH * tolerance_m
+    )
+    return [
+        o if o.geometry is g else add_check(replace(o, geometry=g, max_shift_m=0.0), f"{NEEDLE} cut off")
+        for o, g in zip(found, blunted)
+    ]
+
+
+def _is_poor(outlines: list[Outline]) -> np.ndarray:
+    """Which outlines are refused or have a corner that hardly a house has."""
+    sharp = sharpest_corners(np.array([o.geometry for o in outlines], object)) < SHARP_DEG
+    return sharp | np.array([o.regularized == "kept" for o in outlines], bool)
+
+
+def _fit(
+    outlines: list[Outline],
+    shapes: np.ndarray,
+    regularization: str,
+    tolerance_m: float,
+    frames: tuple[np.ndarray, np.ndarray] | None,
+) -> list[Outline]:
+    """Regularise; what is refused, or all of it where nothing is asked, is simplified."""
     tried = regularise(outlines, list(shapes), mode=regularization, tolerance_m=tolerance_m, frames=frames)
     rest = [k for k, o in enumerate(tried) if o.regularized in ("", "kept")]
     for k, simple in zip(rest, refit_polygons(shapes[rest], tolerance_m=tolerance_m)):

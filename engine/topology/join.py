@@ -70,6 +70,30 @@ def align_walls(
     return aligned if sound else polygon
 
 
+def meet_corners(
+    polygon: shapely.Polygon, rivals: list[shapely.Polygon], *, reach_m: float
+) -> shapely.Polygon:
+    """Put corners onto those of rivals that are all but there: else an open crack remains beside a common wall.
+
+    Returns:
+        The polygon; the same object where no rival is near or the result would not be valid.
+    """
+    near = shapely.dwithin(polygon, rivals, reach_m)
+    if not near.any():
+        return polygon
+    theirs = shapely.get_coordinates(np.array(rivals, object)[near])
+
+    def meet(xy: np.ndarray) -> np.ndarray:
+        apart = np.hypot(*(xy[:, None] - theirs[None]).transpose(2, 0, 1))
+        nearest = apart.argmin(1)
+        close = apart[np.arange(len(xy)), nearest] <= reach_m
+        return np.where(close[:, None], theirs[nearest], xy)
+
+    met = shapely.remove_repeated_points(shapely.transform(polygon, meet))
+    sound = met.is_valid and 0.5 < met.area / polygon.area < 2
+    return polygon if not sound or met.equals_exact(polygon, 0) else met
+
+
 def cut_free(
     polygon: shapely.Polygon, rivals: list[shapely.Polygon]
 ) -> tuple[shapely.Polygon | None, int]:

@@ -11,9 +11,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..contracts import Outline
+from ..walls.prongs import blunt_needles
 from .cover import partition
 from .grid import GRID_M, snap_to_grid
-from .join import MAX_SLIDE, align_walls, cut_free, walls_of
+from .join import MAX_SLIDE, align_walls, cut_free, meet_corners, walls_of
+
+CORNER_REACH = 1 / 3
+"""Corners of neighbours that are so many snapping distances apart become one."""
+NEEDLE_DEG, NEEDLE_M = 35.0, 0.3
+"""Corners that only the cutting made sharper than this are cut where they are so wide."""
 
 
 def resolve(
@@ -103,6 +109,7 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
         moved = claims[k]
         if snap_m > 0:
             moved = align_walls(moved, walls[k], [walls[r] for r in rivals], snap_m=snap_m)
+            moved = meet_corners(moved, [claims[r] for r in rivals], reach_m=CORNER_REACH * snap_m)
         mine, owner = cut_free(moved, [claims[r] for r in rivals])
         if mine is None:
             covered[k] = rivals[owner]
@@ -110,6 +117,9 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
             claims[k] = mine
             (walls[k],) = walls_of(np.array([mine], object))
     free = [k for k in range(len(claims)) if covered[k] is None]
+    # What is cut along another's wall may end in a needle.
+    blunted = blunt_needles(np.array(claims, object), least_deg=NEEDLE_DEG, width_m=NEEDLE_M)
+    claims = [b if b is not c and c is not s else c for b, c, s in zip(blunted, claims, shapes)]
     for k, shape in zip(free, partition([claims[k] for k in free], grid_m=GRID_M, gap_m=snap_m)):
         claims[k] = shape
     return claims, covered

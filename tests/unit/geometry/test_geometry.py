@@ -68,24 +68,28 @@ def test_every_outline_comes_back_measured(mode):
         assert mode == "none" or outline.regularized in (mode, "circle", "kept")
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", sorted(shapes.SHAPES))
-def test_golden_shapes(name):
+def test_golden_shapes(name, mode):
     """Results as they were when last looked at; set UPDATE_GOLDEN=1 to write them anew, and look."""
     raw = shapes.pixel_outline(shapes.place(shapes.SHAPES[name]), seed=11)
-    (found,), _ = shape([raw])
+    (found,), _ = shape([raw], regularization=mode)
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get("UPDATE_GOLDEN"):
-        golden[name] = {"regularized": found.regularized, "wkt": shapely.to_wkt(found.geometry, 2)}
+        now = {"regularized": found.regularized, "wkt": shapely.to_wkt(found.geometry, 2)}
+        golden.setdefault(name, {})[mode] = now
         GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
-    expected = shapely.from_wkt(golden[name]["wkt"])
-    assert found.regularized == golden[name]["regularized"]
+    expected = shapely.from_wkt(golden[name][mode]["wkt"])
+    assert found.regularized == golden[name][mode]["regularized"]
     assert shapely.get_num_coordinates(found.geometry) == shapely.get_num_coordinates(expected)
     assert shapely.hausdorff_distance(found.geometry, expected) < 0.03
 
 
-def test_golden_file_holds_a_dozen_shapes():
-    assert set(json.loads(GOLDEN.read_text())) == set(shapes.SHAPES)
-    assert len(shapes.SHAPES) >= 12
+def test_golden_file_holds_a_dozen_shapes_in_every_mode():
+    golden = json.loads(GOLDEN.read_text())
+    assert set(golden) == set(shapes.SHAPES)
+    assert len(golden) >= 12
+    assert all(set(by_mode) == set(MODES) for by_mode in golden.values())
 
 
 def test_result_does_not_depend_on_order_or_blocks(monkeypatch):
