@@ -185,7 +185,7 @@ def detect(
         score_threshold=config.score_threshold, score_exponent=float(package.manifest.get("score_exponent", 1.0)),
         looks=count_looks(config, package),
     )  # fmt: skip
-    for part, images, valid in ahead(read_tiles(source, todo, batch)):
+    for part, images, valid in ahead(read_tiles(source, todo, batch, clock)):
         with clock.stage("detect"):
             found = look(detector, part, images, valid, source.grid, reporter)
             journal.add_batch(list(zip(part, found, strict=True)))
@@ -329,12 +329,13 @@ def fingerprint(
 
 
 def read_tiles(
-    source: RasterSource, tiles: Sequence[Tile], batch: int
+    source: RasterSource, tiles: Sequence[Tile], batch: int, clock: Clock
 ) -> Iterator[tuple[Sequence[Tile], list[np.ndarray], list[np.ndarray]]]:
     """Batches of tiles with their pixels and what of them is valid."""
     for start in range(0, len(tiles), batch):
         part = tiles[start : start + batch]
-        pixels = [source.read(t.padded) for t in part]
+        with clock.stage("read"):
+            pixels = [source.read(t.padded) for t in part]
         yield part, [p for p, _ in pixels], [v for _, v in pixels]
 
 

@@ -83,7 +83,7 @@ def test_result_says_how_it_was_made(run):
     result, _ = run
     stored = pyogrio.read_info(result["output"], layer="buildings")["layer_metadata"]
     assert stored["model_hash"] == result["model_hash"] and len(result["model_hash"]) == 64
-    assert set(result["stages"]) >= {"detect", "merge", "contours", "geometry", "write"}
+    assert set(result["stages"]) >= {"read", "detect", "merge", "contours", "geometry", "write"}
     assert result["parameters"]["tolerance_m"] == 1.0
 
 
