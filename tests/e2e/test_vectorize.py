@@ -118,7 +118,8 @@ def test_looks_belong_to_the_run(vectorize, scene, job, tmp_path):
     done = vectorize(scene[0], output, LOOKS=2)  # two of them
     assert done.returncode == 0, done.errors
     assert read_layer(output)[1]
-    assert json.loads(ogr.Open(str(output)).GetLayer(0).GetMetadata()["parameters"])["looks"] == 2
+    dataset = ogr.Open(str(output))  # its layers live no longer than it
+    assert json.loads(dataset.GetLayer(0).GetMetadata()["parameters"])["looks"] == 2
     refused = vectorize(scene[0], tmp_path / "other.gpkg", LOOKS=3, JOB_FOLDER=job[1])
     assert "looks was 1, is 4" in refused.sentence
 
