@@ -11,7 +11,8 @@ from qgis.core import QgsProcessingOutputFile, QgsProcessingOutputNumber
 from ..engine.finetune_config import ExportConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import raster_source, write_polygons
+from .layers import write_polygons
+from .rasters import Orthophoto
 
 
 class ExportTrainingData(CadastralAlgorithm):
@@ -36,7 +37,9 @@ class ExportTrainingData(CadastralAlgorithm):
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
         for parameter in (
-            p.rasters("INPUT", tr("Orthophotos"), tr("One or several, in any CRS and of any ground pixel.")),
+            p.rasters("INPUT", tr("Orthophotos"),
+                tr("One or several, in any CRS and of any ground pixel. Of XYZ, WMS and other layers QGIS draws what "
+                   "lies around the outlines, or the annotated area.")),
             p.polygons("ANNOTATIONS", tr("Outlines of buildings"), tr("Drawn by hand, in any CRS; holes are kept.")),
             p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
                 tr("Polygons in which every building is outlined. Empty: everywhere.")),
@@ -85,7 +88,7 @@ class ExportTrainingData(CadastralAlgorithm):
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         layers = self.parameterAsLayerList(parameters, "INPUT", context)
-        self._rasters = tuple(raster_source(layer) for layer in layers)
+        self._photos = [Orthophoto.of(layer) for layer in layers]
         return True
 
     @explained
@@ -98,9 +101,12 @@ class ExportTrainingData(CadastralAlgorithm):
                 if source is not None:
                     paths[field] = str(Path(name) / f"{field}.gpkg")
                     write_polygons(source, Path(paths[field]), context)
-            config = dataclasses.replace(
-                self.settings(parameters, context), rasters=self._rasters, output_folder=folder, **paths
+            shown = self.parameterAsSource(parameters, "AREA" if "area" in paths else "ANNOTATIONS", context)
+            config = self.settings(parameters, context)
+            rasters = tuple(
+                photo.file(Path(name), shown, "", context, feedback, pixel_m=config.pixel_m) for photo in self._photos
             )
+            config = dataclasses.replace(config, rasters=rasters, output_folder=folder, **paths)
             result = self.run_engine("export-training-data", config, feedback)
         return {
             "OUTPUT_FOLDER": folder,

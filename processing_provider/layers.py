@@ -39,8 +39,8 @@ def raster_source(layer) -> str:
     if layer.providerType() != "gdal":
         raise RasterError(
             f"The raster layer '{layer.name()}' comes from the provider '{layer.providerType()}', "
-            "which the engine cannot read",
-            "Save it as a GeoTIFF and use that",
+            "which the engine cannot read here",
+            "Save it as a GeoTIFF (Export, Save As) and use that",
         )
     return layer.source().split("|option:")[0]
 

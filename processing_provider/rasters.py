@@ -11,9 +11,11 @@ from pathlib import Path
 from osgeo import gdal
 from qgis.core import (
     QgsCoordinateTransform,
+    QgsCsException,
     QgsDistanceArea,
     QgsFeatureRequest,
     QgsPointXY,
+    QgsProcessingFeatureSource,
     QgsRasterBlockFeedback,
     QgsRasterFileWriter,
     QgsRasterInterface,
@@ -28,6 +30,9 @@ from .layers import raster_source
 
 LIMIT_PX = 100_000_000
 """QGIS draws no more pixels than this of a layer GDAL cannot open: at 0.2 m, four square kilometres."""
+
+MARGIN_M = 30.0
+"""Drawn around the area, so that buildings that cross its border are whole and the networks see what is beside them."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,15 @@ class Orthophoto:
         """Its CRS as WKT; empty where it has none."""
         return self.crs.toWkt(self.crs.WKT2_2019) if self.crs.isValid() else ""
 
-    def file(self, folder: Path, area, model: str, context, feedback) -> str:
+    def file(self, folder: Path, area, model: str, context, feedback, *, pixel_m: float = 0.0) -> str:
         """The name by which GDAL opens the raster; a layer only QGIS can read is drawn into a file before.
 
         Args:
             folder: gets the file, which serves again when the job is continued.
-            area: ``QgsProcessingFeatureSource`` of polygons; nothing beyond their bounds is drawn. None for all.
+            area: ``QgsProcessingFeatureSource``; what lies beyond `MARGIN_M` around the bounds of its features is not
+                drawn. None for all.
             model: package whose ground pixel the file gets; empty for the bundled one.
+            pixel_m: ground pixel instead of the model's, metres; 0 for that one.
 
         Raises:
             RasterError: the layer has no CRS, is too large at that ground pixel, or draws nothing.
@@ -81,8 +88,9 @@ class Orthophoto:
             return self.path
         if not self.crs.isValid():
             raise RasterError(f"The layer '{self.name}' has no coordinate system", "Set it in its properties")
-        extent = self._extent(area, context)
-        width, height = self._size(extent, model, context)
+        extent, metres = self._extent(area, context)
+        pixel_m = pixel_m or float(open_manifest(model)[1]["pixel_m"])
+        width, height = self._size(extent, metres, pixel_m)
         if width * height > LIMIT_PX:
             raise RasterError(
                 f"The layer '{self.name}' is no file: QGIS would have to draw {width} x {height} pixels of it, and "
@@ -96,40 +104,52 @@ class Orthophoto:
             self._draw(path, extent, width, height, context, feedback)
         return str(path)
 
-    def _extent(self, area, context) -> QgsRectangle:
-        """The ground to draw, in the layer's CRS."""
+    def _extent(self, area, context) -> tuple[QgsRectangle, tuple[float, float]]:
+        """The ground to draw, in the layer's CRS, and metres per unit of it along x and y."""
         extent = self.provider.extent()
         if area is None:
-            return extent
+            return extent, self._measure(extent, context)
         transform = QgsCoordinateTransform(area.sourceCrs(), self.crs, context.transformContext())
         asked = QgsRectangle()
-        for feature in area.getFeatures(QgsFeatureRequest()):
-            if feature.hasGeometry():
-                asked.combineExtentWith(transform.transformBoundingBox(feature.geometry().boundingBox()))
-        asked = asked.intersect(extent)
-        if asked.isEmpty() or not asked.isFinite():
-            raise VectorError(
-                f"The area lies outside the layer '{self.name}'", "Choose an area that overlaps it, or check both CRSs"
-            )
-        return asked
+        unchecked = QgsProcessingFeatureSource.FlagSkipGeometryValidityChecks
+        try:
+            for feature in area.getFeatures(QgsFeatureRequest(), unchecked):
+                box = feature.geometry().boundingBox()
+                if feature.hasGeometry() and not feature.geometry().isEmpty() and box.isFinite():
+                    asked.combineExtentWith(transform.transformBoundingBox(box))
+        except QgsCsException:
+            asked = QgsRectangle()  # beyond what the layer's CRS can name
+        if not asked.isNull() and asked.isFinite() and asked.intersects(extent):
+            metres = self._measure(asked.intersect(extent), context)
+            across, down = (MARGIN_M / m for m in metres)
+            asked = QgsRectangle(
+                asked.xMinimum() - across, asked.yMinimum() - down, asked.xMaximum() + across, asked.yMaximum() + down
+            ).intersect(extent)
+            if not asked.isEmpty():
+                return asked, metres
+        raise VectorError(
+            f"The area lies outside the layer '{self.name}'", "Choose an area that overlaps it, or check both CRSs"
+        )
 
-    def _size(self, extent: QgsRectangle, model: str, context) -> tuple[int, int]:
-        """Columns and rows at the model's ground pixel, or at the layer's own where that is coarser."""
-        pixel_m = float(open_manifest(model)[1]["pixel_m"])
+    def _measure(self, extent: QgsRectangle, context) -> tuple[float, float]:
+        """Metres on the ground per unit of the CRS along x and y, in the middle of `extent`."""
         measure = QgsDistanceArea()
         measure.setSourceCrs(self.crs, context.transformContext())
         measure.setEllipsoid(self.crs.ellipsoidAcronym() or "EPSG:7030")
         middle = extent.center()
         step = 1e-4 if self.crs.isGeographic() else 10.0
         here = QgsPointXY(middle.x(), middle.y())
-        metres = [
+        across, down = (
             measure.measureLine(here, QgsPointXY(here.x() + dx, here.y() + dy)) / step
             for dx, dy in ((step, 0.0), (0.0, step))
-        ]
-        if not all(math.isfinite(m) and m > 0 for m in metres):
+        )
+        if not all(math.isfinite(m) and m > 0 for m in (across, down)):
             raise RasterError(f"The layer '{self.name}' does not lie on the Earth", "Check its coordinate system")
-        own = self._own_pixel()
-        units = [max(pixel_m / m, unit) for m, unit in zip(metres, own)]
+        return across, down
+
+    def _size(self, extent: QgsRectangle, metres: tuple[float, float], pixel_m: float) -> tuple[int, int]:
+        """Columns and rows at a ground pixel, or at the layer's own where that is coarser."""
+        units = [max(pixel_m / m, unit) for m, unit in zip(metres, self._own_pixel())]
         return max(1, math.ceil(extent.width() / units[0])), max(1, math.ceil(extent.height() / units[1]))
 
     def _own_pixel(self) -> tuple[float, float]:

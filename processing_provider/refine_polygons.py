@@ -12,7 +12,8 @@ from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS
 from ..engine.refine_config import RefineConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import raster_source, write_drawings
+from .layers import write_drawings
+from .rasters import Orthophoto
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 
@@ -21,6 +22,7 @@ class RefinePolygons(CadastralAlgorithm):
 
     NAME = "refinepolygons"
     ICON = "refine.svg"
+    DRAWS_LAYERS = True
     TAGS = "building,footprint,outline,sharpen,snap,bounding box,brush,stroke,rough,digitize,segment,deep learning"
 
     def displayName(self):  # noqa: N802
@@ -45,7 +47,8 @@ class RefinePolygons(CadastralAlgorithm):
                 tr("One feature per building, in any CRS: boxes, coarse polygons, or lines along the middle of "
                    "the roof.")),
             p.raster("RASTER", tr("Orthophoto"),
-                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue), or one.")),
+                tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue), or one. Of XYZ, WMS "
+                   "and other layers QGIS draws what lies around the drawings.")),
             p.file("MODEL", tr("Model package"),
                 tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
                 file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
@@ -107,17 +110,18 @@ class RefinePolygons(CadastralAlgorithm):
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        self._raster = raster_source(self.parameterAsRasterLayer(parameters, "RASTER", context))
+        self._photo = Orthophoto.of(self.parameterAsRasterLayer(parameters, "RASTER", context))
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         source = self.parameterAsSource(parameters, "INPUT", context)
         with tempfile.TemporaryDirectory(prefix="cadastral-") as name:
+            config = self.settings(parameters, context)
             config = dataclasses.replace(
-                self.settings(parameters, context),
+                config,
                 input=str(Path(name) / "drawings.gpkg"),
-                raster=self._raster,
+                raster=self._photo.file(Path(name), source, config.model, context, feedback),
                 output=str(Path(name) / "refined.gpkg"),
             )
             features = write_drawings(source, Path(config.input), context, feedback)

@@ -123,3 +123,31 @@ def test_tiles_of_a_web_layer_are_drawn_and_vectorized(vectorize, scene, whole, 
     assert 0.6 * len(whole) <= len(shapes) <= 1.4 * len(whole)
     size = np.sum([g.Area() for g in shapes]) / stretch**2
     assert size == pytest.approx(np.sum([g.Area() for g in whole]), rel=0.3)
+
+
+def test_tiles_of_a_web_layer_serve_to_refine_and_to_train(qgis_process, scene, tiles, tmp_path):
+    """They are drawn around what the user has drawn; the layer as a whole is far beyond the limit."""
+    truth = geometries(scene[1])
+    left, pixel, _, top, _, _ = gdal.Open(str(scene[0])).GetGeoTransform()
+    right, bottom = left + 400 * pixel, top - 320 * pixel
+    ring = f"{left} {top}, {right} {top}, {right} {bottom}, {left} {bottom}, {left} {top}"
+    within = ogr.CreateGeometryFromWkt(f"POLYGON(({ring}))")
+    inside = sorted((outline for outline in truth if within.Buffer(-15).Contains(outline)), key=ogr.Geometry.Area)[-4:]
+    rough = polygon_file(tmp_path / "rough.gpkg", [outline.Buffer(0.8).ExportToWkt() for outline in inside])
+    output = tmp_path / "refined.gpkg"
+    done = qgis_process("refinepolygons", INPUT=rough, RASTER=tiles, OUTPUT=output)
+    assert done.returncode == 0, done.errors
+    assert "QGIS draws" in done.output + done.errors
+    assert int(done.value("FEATURES")) == len(inside) == 4 and int(done.value("REFINED")) >= 2
+    found = geometries(output)
+    assert matched(found, inside) >= 3
+    shift = [[a.Centroid().GetX() - b.Centroid().GetX(), a.Centroid().GetY() - b.Centroid().GetY()]
+             for a, b in zip(found, inside)]  # fmt: skip
+    assert np.abs(np.median(shift, axis=0)).max() < 0.6  # drawn where it belongs
+    chips = tmp_path / "chips"
+    done = qgis_process("exporttrainingdata", INPUT=tiles, ANNOTATIONS=scene[1], OUTPUT_FOLDER=chips, CHIP_SIZE=256,
+                        PIXEL_SIZE=0.3, BLOCK_SIZE=40)  # fmt: skip
+    assert done.returncode == 0, done.errors
+    assert int(done.value("TRAIN_BUILDINGS")) + int(done.value("VALIDATION_BUILDINGS")) >= 0.8 * len(truth)
+    sentence = qgis_process("evaluate", INPUT=rough, REFERENCE=rough, RASTER=tiles, FIGURES=tmp_path / "f").sentence
+    assert "Save it as a GeoTIFF" in sentence
