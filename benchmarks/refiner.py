@@ -1,10 +1,12 @@
 """Measures mask refiners: speed of every variant, quality before and after, smoothing methods.
 
     python benchmarks/refiner.py speed
+    python benchmarks/refiner.py stage best.pt mosaic.tif buildings.gpkg --masks 500
     python benchmarks/refiner.py quality best.pt chips/real --split test [--predictions masks/] [--smooth]
 
-`quality` runs the refine stage as the pipeline does: crops read from the chip, gate, paste-back,
-neighbours kept apart. Without predictions the coarse masks are damaged truth.
+`stage` takes the time of the whole stage apart, on outlines drawn as masks and their orthophoto. `quality` runs the
+stage as the pipeline does: crops read from the chip, gate, paste-back, neighbours kept apart. Without predictions the
+coarse masks are damaged truth.
 """
 
 from __future__ import annotations
@@ -17,11 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas
 import numpy as np
 import torch
 from cadastral_vectorizer.engine.contracts import Instance
+from cadastral_vectorizer.engine.pipeline import metric_plane
+from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.engine.raster.source import RasterSource
+from cadastral_vectorizer.engine.refine.drawing import draw_polygon
+from cadastral_vectorizer.engine.refine.neighbours import keep_apart
 from cadastral_vectorizer.engine.refine.refine import Gate, Refiner
 from cadastral_vectorizer.engine.refine.smooth import METHODS, smooth_instance
+from cadastral_vectorizer.engine.rough_features import place_features
 from cadastral_vectorizer.engine.training.chips import Chip, load_chips
 from cadastral_vectorizer.engine.training.damage import damage_mask
 from cadastral_vectorizer.engine.training.mask_metrics import measure_mask, summarize
@@ -42,8 +51,8 @@ def measure_speed(threads: int, seconds: float) -> list[dict[str, Any]]:
     rows = []
     for variant, (architecture, parameters) in VARIANTS.items():
         model = build_refiner(architecture, parameters).eval().to(memory_format=torch.channels_last)
-        for size in (128, 256) if variant == "guided" else (256,):
-            for batch in (1, 16) if size == 128 else (1, 4):
+        for size in (96, 128, 256) if variant == "guided" else (256,):
+            for batch in (1, round(16 * (128 / size) ** 2)):
                 for bfloat16 in (False, True):
                     crops = torch.rand(batch, 3, size, size).to(memory_format=torch.channels_last)
                     masks = torch.rand(batch, 1, size, size)
@@ -72,6 +81,48 @@ def time_network(
             wall = min(wall, time.perf_counter() - started)
             passes += 1
     return 1e3 * wall, 1e3 * cpu
+
+
+# -- the stage ------------------------------------------------------------------------------------------
+
+
+def measure_stage(options: argparse.Namespace) -> dict[str, float]:
+    """CPU milliseconds a mask of each part of the stage, one after another, and the mean size of the crops."""
+    model = load_refiner(options.weights)
+    refiner = Refiner(model, bfloat16=True)
+    table = geopandas.read_file(options.buildings, rows=20 * options.masks)
+    with RasterSource.open(options.raster, pixel_m=options.pixel_m) as source:
+        metric_wkt = metric_plane(source.grid)
+        features = place_features(
+            table.geometry.to_numpy(), table.crs.to_wkt(), grid=source.grid, metric_wkt=metric_wkt, stroke_width_m=1.0
+        )
+        drawn = [draw_polygon(f.pixels[0], f"{n:06d}") for n, f in enumerate(features) if f.pixels]
+        instances = [instance for instance in drawn if instance is not None][: options.masks]
+        spent: dict[str, float] = defaultdict(float)
+
+        def timed(part: str, work: Any, *given: Any, **named: Any) -> Any:
+            started = time.process_time()
+            result = work(*given, **named)
+            spent[part] += time.process_time() - started
+            return result
+
+        def read(*given: Any, **named: Any) -> Any:
+            return timed("reading", source.read, *given, **named)
+
+        batches = timed("crops", lambda: list(refiner._batches(instances, instances, read, 16)))
+        answers = list(instances)
+        for batch in batches:
+            for crop, probability in zip(batch, timed("network", refiner._ask, batch, 16, Reporter()), strict=True):
+                answer = timed("pasting", refiner._judge, instances[crop.index], crop, probability)
+                answers[crop.index] = answer.instance
+        timed("neighbours", keep_apart, answers, instances)
+    spent["crops"] -= spent["reading"]
+    parts = {part: 1e3 * seconds / len(instances) for part, seconds in spent.items()}
+    sizes = [crop.window.size for batch in batches for crop in batch]
+    parts["all"] = sum(parts.values())
+    parts["crops of 128 px"] = float(np.mean(np.square(sizes)) / 128**2)
+    print(f"{len(instances)} masks, CPU ms each: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items()))
+    return parts
 
 
 # -- quality --------------------------------------------------------------------------------------------
@@ -232,6 +283,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("speed")
     speed.add_argument("--seconds", type=float, default=2.0)
+    stage = commands.add_parser("stage")
+    stage.add_argument("weights")
+    stage.add_argument("raster")
+    stage.add_argument("buildings")
+    stage.add_argument("--masks", type=int, default=500)
+    stage.add_argument("--pixel-m", type=float, default=0.2)
     quality = commands.add_parser("quality")
     quality.add_argument("weights")
     quality.add_argument("chips")
@@ -241,12 +298,16 @@ def main() -> None:
     quality.add_argument("--min-certainty", type=float, default=Gate.min_certainty)
     quality.add_argument("--smooth", action="store_true")
     quality.add_argument("--bfloat16", action="store_true")
-    for command in (speed, quality):
+    for command in (speed, stage, quality):
         command.add_argument("--threads", type=int, default=2)
         command.add_argument("--json", default="")
     options = parser.parse_args()
     if options.command == "speed":
         result: Any = measure_speed(options.threads, options.seconds)
+    elif options.command == "stage":
+        torch.set_num_threads(options.threads)
+        cv2.setNumThreads(options.threads)
+        result = measure_stage(options)
     else:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)

@@ -88,7 +88,7 @@ def choose_recipe(config: TrainRefinerConfig) -> Recipe:
             discriminator_width=24,
             smooth_truth=True,
             ema_decay=0.998,
-            sizes=((64, 0.10), (96, 0.32), (128, 0.36), (192, 0.13), (256, 0.09)),
+            sizes=((96, 0.32), (128, 0.34), (160, 0.14), (192, 0.10), (224, 0.05), (256, 0.05)),
         )
     else:
         recipe = Recipe(loss=losses.segmentello_loss, learning_rate=1e-3, ema_decay=0.998)

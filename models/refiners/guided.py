@@ -27,6 +27,7 @@ class GuidedRefiner(MaskRefiner):
     """
 
     stride = 16
+    crop_sizes_px = (96, 128, 160, 192, 224, 256)
 
     def __init__(self, width: int = 24, steepness: float = 4.0) -> None:
         super().__init__()

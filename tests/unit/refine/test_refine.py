@@ -21,6 +21,7 @@ from cadastral_vectorizer.engine.refine.refine import (
 )
 from cadastral_vectorizer.models.refiners import MaskRefiner, Refinement, build_refiner
 from cadastral_vectorizer.models.refiners.crops import Window, choose_window
+from cadastral_vectorizer.models.refiners.guided import GuidedRefiner
 
 torch.set_num_threads(1)
 
@@ -104,11 +105,11 @@ def test_enlarging_and_reducing_do_not_shift_a_mask(side, size):
 
 
 def test_the_window_follows_the_size_of_the_building():
-    sizes = (128, 192, 256)
+    sizes = GuidedRefiner.crop_sizes_px
     small, house, hall, huge = (
         choose_window((100, 100, 100 + n, 100 + n // 2), sizes) for n in (8, 60, 130, 900)
     )
-    assert (small.size, house.size, hall.size, huge.size) == (128, 128, 256, 256)
+    assert (small.size, house.size, hall.size, huge.size) == (96, 96, 224, 256)
     assert small.size / small.side <= 3.0
     assert house.side == pytest.approx(60 / 0.55, abs=1)
     assert huge.side > 900
