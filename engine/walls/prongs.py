@@ -7,7 +7,7 @@ import shapely
 
 from .fits import around
 
-_QUAD_SEGS = 6
+_QUAD_SEGS = 3
 _DETAIL = 0.2  # of the width, by which outlines are simplified before they are looked at
 _HAIR_M = 1e-3
 _LEAST_SHARE = 0.5  # of its area a polygon keeps without its needles
@@ -110,6 +110,9 @@ def _cut(
     if opened.is_empty:
         return polygon, 0.0
     thin = np.array([p for p in shapely.get_parts(shapely.difference(polygon, opened)) if p.area > 0], object)
+    # Slivers along the walls are many, and touch the opening: none reaches farther than it is long.
+    x0, y0, x1, y1 = shapely.bounds(thin).T
+    thin = thin[np.hypot(x1 - x0, y1 - y0) > length_m]
     corner, of = shapely.get_coordinates(shapely.segmentize(thin, radius_m), return_index=True)
     reach = np.zeros(len(thin))
     np.maximum.at(reach, of, shapely.distance(shapely.points(corner), opened))
