@@ -304,13 +304,14 @@ INTRODUCTION = """Made by `benchmarks/refiner_study.py`; all figures, also per p
 [refiner_study.json](refiner_study.json). Every row learns from the same 1,000 pairs of the training chips (half
 synthetic damage, half masks of an early detector on its own training chips, so not out of fold) and is measured on
 the same {masks} masks of the detector that was bundled then (its first round) on the test areas of {sources} places, in
-crops of 128 px; figures are means over masks, then over places. One seed. Nothing was chosen on the test areas. **The scale is tiny**, what a
-crowded CPU allowed: some hundred optimiser steps where the papers made hundreds of thousands. So the tables say which
-settings *get going*, not where they end; differences below about 0.005 mean nothing."""
+crops of 128 px; figures are means over masks, then over places. One seed. Nothing was chosen on the test areas.
+**The scale is tiny**, what a crowded CPU allowed: some hundred optimiser steps where the papers made hundreds of
+thousands. So the tables say which settings *get going*, not where they end; differences below about 0.005 mean
+nothing."""
 NETWORKS = """1,200 masks shown, batches of 4 (the paper's network: 8), each network with its default learning rate.
 `guided` alone is our default loss; "as bundled" are the weights the plugin brings, trained on other masks of the same
-chips and on generated scenes for some 7,000 steps. MB are half-precision weights; ms are CPU time on one core in bfloat16, batches of 8, crops of
-128 px."""
+chips and on generated scenes for some 7,000 steps. MB are half-precision weights; ms are CPU time on one core in
+bfloat16, batches of 8, crops of 128 px."""
 GRID = """The paper's learning rates and batches, on a quarter of the network's width (1.04 M weights) and crops
 reduced to 64 px; {epoch} masks shown for each epoch of the paper. Rows by learning rate times masks. The way to 64 px
 and back alone costs 0.002 IoU and 0.008 boundary IoU."""

@@ -22,8 +22,8 @@ from .walls.prongs import blunt_needles, drop_prongs, sharpest_corners
 _COMPARE_STEP_M = 0.3
 BLOCK = 2000
 """Polygons worked on together; bounds the memory of intermediate arrays."""
-SHARP_DEG = 50.0
-"""A sharper corner is a reason to look for a prong of the mask."""
+SHARP_DEG = 40.0
+"""A sharper corner is a reason to look for a prong of the mask; walls at 45 degrees are none."""
 PRONG_WIDTHS, PRONG_SHARE = (1.5, 2.5), 1 / 3
 """What is thinner, in tolerances, and reaches farther out than this share of that is a prong, no wall."""
 PRONG, NEEDLE = "prong", "needle"

@@ -37,11 +37,11 @@ def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tupl
     fourfold = np.where(length > 0, edge / np.where(length > 0, length, 1), 1) ** 4
     angle = np.angle(fourfold) / 4
     total = np.bincount(owner, weight, count)
-    mean = _sum(owner, weight * fourfold, count)
+    pull = weight * fourfold
+    mean = _sum(owner, pull.real, pull.imag, count)
     for _ in range(_ROUNDS):
-        frame = np.angle(mean) / 4
-        away = (angle - frame[owner] + np.pi / 4) % (np.pi / 2) - np.pi / 4
-        mean = _sum(owner, weight * fourfold / (1 + (away / _SPREAD) ** 2) ** 2, count)
+        trust = 1 / (1 + (_apart(angle, (np.angle(mean) / 4)[owner]) / _SPREAD) ** 2) ** 2
+        mean = _sum(owner, trust * pull.real, trust * pull.imag, count)
     agreement = np.abs(mean) / np.maximum(total, 1e-12)
     return np.angle(mean) / 4, agreement
 
@@ -57,15 +57,16 @@ def estimate_frames(polygons: np.ndarray, *, tolerance_m: float) -> tuple[np.nda
         float64[P] radians, and float64[P] trust in it: the sum of wall lengths cubed that agree.
     """
     chord, ring, polygon = _chords(polygons, tolerance_m)
-    length = np.abs(chord)
     owner = polygon[ring]
-    weight = length**2
-    fourfold = (chord / np.where(length > 0, length, 1)) ** 4
-    angle = np.angle(fourfold) / 4
-    mean = _sum(owner, weight * fourfold, len(polygons))
+    squared = chord * chord
+    angle = np.angle(squared * squared) / 4
+    # Weight times the direction four times turned, in two arrays: this is where most of the time goes.
+    weight = np.abs(squared)
+    x, y = weight * np.cos(4 * angle), weight * np.sin(4 * angle)
+    mean = _sum(owner, x, y, len(polygons))
     for spread in np.linspace(*_CHORD_SPREADS, _ROUNDS + 2):
-        away = _apart(angle, (np.angle(mean) / 4)[owner])
-        mean = _sum(owner, weight * fourfold / (1 + (away / spread) ** 2) ** 2, len(polygons))
+        trust = 1 / (1 + (_apart(angle, (np.angle(mean) / 4)[owner]) / spread) ** 2) ** 2
+        mean = _sum(owner, trust * x, trust * y, len(polygons))
     frame = np.angle(mean) / 4
     simple = shapely.simplify(polygons, 0.85 * tolerance_m, preserve_topology=False)
     owner, edge = polygon_edges(simple)
@@ -85,8 +86,9 @@ def _chords(polygons: np.ndarray, tolerance_m: float) -> tuple[np.ndarray, np.nd
 
 
 def _apart(angle: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Angle off the nearest axis of a right-angled frame, in [-pi/4, pi/4)."""
-    return (angle - frame + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    """Angle off the nearest axis of a right-angled frame, in [-pi/4, pi/4]."""
+    apart = angle - frame
+    return apart - np.pi / 2 * np.rint(apart / (np.pi / 2))  # three times as fast as a remainder
 
 
 def share_frames(
@@ -134,5 +136,6 @@ def polygon_edges(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return polygon[ring[1:][inner]], np.diff(z)[inner]
 
 
-def _sum(owner: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(owner, value.real, count) + 1j * np.bincount(owner, value.imag, count)
+def _sum(owner: np.ndarray, x: np.ndarray, y: np.ndarray, count: int) -> np.ndarray:
+    """The sum of vectors of each owner, complex128[count]."""
+    return np.bincount(owner, x, count) + 1j * np.bincount(owner, y, count)

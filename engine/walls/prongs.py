@@ -114,8 +114,11 @@ def _cut(
     x0, y0, x1, y1 = shapely.bounds(thin).T
     thin = thin[np.hypot(x1 - x0, y1 - y0) > length_m]
     corner, of = shapely.get_coordinates(shapely.segmentize(thin, radius_m), return_index=True)
+    shapely.prepare(opened)
+    points = shapely.points(corner)
+    far = ~shapely.dwithin(points, opened, length_m)  # quick, where the distance itself is not
     reach = np.zeros(len(thin))
-    np.maximum.at(reach, of, shapely.distance(shapely.points(corner), opened))
+    np.maximum.at(reach, of[far], shapely.distance(points[far], opened))
     longest = 0.0
     for k in np.argsort(-reach, kind="stable"):
         if reach[k] <= length_m:
