@@ -12,6 +12,8 @@ import pytest
 from osgeo import gdal
 from support import MODEL, QGIS_PROCESS, read_layer
 
+SMALL_STEPS = {"TILE_SIZE": 256, "OVERLAP": 64, "BATCH_SIZE": 2}
+
 
 def processes() -> dict[int, tuple[int, str]]:
     """Parent and command line of every process that is no zombie, from /proc."""
@@ -78,20 +80,24 @@ def start(vectorize, tmp_path):
         process.wait()
 
 
-@pytest.fixture(scope="module")
-def large(scene, tmp_path_factory):
-    """The scene repeated to 2 Mpx."""
-    path = tmp_path_factory.mktemp("large") / "large.tif"
+def repeat(scene, path, times):
+    """The scene repeated so many times in both directions."""
     source = gdal.Open(str(scene[0]))
     pixels = source.ReadAsArray()
-    target = gdal.GetDriverByName("GTiff").Create(str(path), 400 * 4, 320 * 4, 3, gdal.GDT_Byte)
+    target = gdal.GetDriverByName("GTiff").Create(str(path), 400 * times, 320 * times, 3, gdal.GDT_Byte)
     target.SetProjection(source.GetProjection())
     target.SetGeoTransform(source.GetGeoTransform())
-    for row in range(4):
-        for column in range(4):
+    for row in range(times):
+        for column in range(times):
             for band in range(3):
                 target.GetRasterBand(band + 1).WriteArray(pixels[band], column * 400, row * 320)
     return path
+
+
+@pytest.fixture(scope="module")
+def large(scene, tmp_path_factory):
+    """Two megapixels."""
+    return repeat(scene, tmp_path_factory.mktemp("large") / "large.tif", 4)
 
 
 def test_an_engine_that_is_killed_is_reported_and_the_next_run_goes_on(start, vectorize, large, tmp_path):
@@ -117,16 +123,41 @@ def test_an_engine_whose_qgis_is_gone_ends_by_itself(start, large, tmp_path, sen
     assert not output.exists()
 
 
-def test_a_run_that_was_stopped_gives_the_same_result_as_one_that_was_not(start, vectorize, scene, large, tmp_path):
-    job = tmp_path / "job"
-    process, engine = start(large, tmp_path / "out.gpkg")
-    os.kill(engine, signal.SIGKILL)
+def shapes(path):
+    """Ids and coordinates of a layer."""
+    return sorted((row["id"], geometry.ExportToWkt()) for row, geometry in read_layer(path)[1])
+
+
+@pytest.fixture(scope="module")
+def half(scene, tmp_path_factory):
+    """Half a megapixel."""
+    return repeat(scene, tmp_path_factory.mktemp("half") / "half.tif", 2)
+
+
+@pytest.fixture(scope="module")
+def whole(vectorize, half, tmp_path_factory):
+    """What a run that nobody disturbs gives."""
+    output = tmp_path_factory.mktemp("whole") / "whole.gpkg"
+    assert vectorize(half, output, **SMALL_STEPS).returncode == 0
+    return shapes(output)
+
+
+@pytest.mark.parametrize("victims", ["engine", "QGIS", pytest.param("both", marks=pytest.mark.slow)])
+def test_a_run_that_was_killed_gives_the_same_result_as_one_that_was_not(
+    start, vectorize, half, whole, tmp_path, victims
+):
+    process, engine = start(half, tmp_path / "out.gpkg", **SMALL_STEPS)
+    if victims == "engine":
+        os.kill(engine, signal.SIGKILL)
+    else:
+        process.kill()
+    if victims == "both":
+        os.kill(engine, signal.SIGKILL)
     process.wait(timeout=20)
-    resumed, whole = tmp_path / "resumed.gpkg", tmp_path / "whole.gpkg"
-    assert vectorize(large, resumed, JOB_FOLDER=job).returncode == 0
-    assert vectorize(large, whole).returncode == 0
-
-    def shapes(path):
-        return sorted((row["id"], geometry.ExportToWkt()) for row, geometry in read_layer(path)[1])
-
-    assert shapes(resumed) == shapes(whole)
+    wait_for(lambda: engine not in processes(), 4)
+    assert not (tmp_path / "out.gpkg").exists()
+    resumed = tmp_path / "resumed.gpkg"
+    done = vectorize(half, resumed, JOB_FOLDER=tmp_path / "job", **SMALL_STEPS)
+    assert done.returncode == 0, done.errors
+    assert "tiles are already done" in done.output + done.errors
+    assert shapes(resumed) == whole
