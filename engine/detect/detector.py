@@ -15,6 +15,7 @@ from ...models.device import is_out_of_memory
 from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
 from ..progress import Reporter
+from .evidence import flat_areas, has_visible_outline
 from .looks import look_around
 from .surroundings import surround
 
@@ -77,8 +78,10 @@ class Detector:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error, reporter)
                 continue
-            for tile, known, items in zip(tiles[part], valid[part], predictions, strict=True):
-                placed = (place(p, tile, known, grid, index) for index, p in enumerate(items))
+            for tile, image, known, items in zip(tiles[part], images[part], valid[part], predictions, strict=True):
+                flat = flat_areas(image)
+                visible = [p for p in items if has_visible_outline(p, flat, known)]
+                placed = (place(p, tile, known, grid, index) for index, p in enumerate(visible))
                 found.append([replace(i, score=i.score**self.score_exponent) for i in placed])
         return found
 

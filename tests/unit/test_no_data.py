@@ -61,3 +61,18 @@ def test_a_raster_smaller_than_a_tile_is_as_good_as_any(tmp_path):
     found, truth, _ = buildings(path, tmp_path / "small", refine=False)
     assert len(truth) >= 5
     assert share_found(found.geometry.to_numpy(), truth) >= 0.7
+
+
+def test_no_buildings_are_seen_in_margins_of_one_colour(tmp_path):
+    """Mosaics are often filled with white, and nothing says that it is no-data."""
+    path = cut_sample(tmp_path / "filled.tif")
+    with rasterio.open(path, "r+") as dataset:
+        pixels = dataset.read()
+        half = dataset.width // 2
+        pixels[:, :, :half] = 255
+        dataset.write(pixels)
+        west, south, _, north = dataset.bounds
+        margin = shapely.box(west, south, west + (half - 10) * dataset.transform.a, north)
+    found, _, _ = buildings(path, tmp_path / "filled", refine=False)
+    assert len(found) > 3
+    assert shapely.area(shapely.intersection(found.geometry.to_numpy(), margin)).sum() < 1.0
