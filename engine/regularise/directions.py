@@ -14,6 +14,7 @@ _SPREAD = np.radians(4.0)
 _ROUNDS = 6
 _SHARED_RAD = np.radians(2.0)
 _CHUNK = 20_000  # buildings whose neighbours are in memory together
+_BLOCK = 2_000  # buildings whose chords are in memory together; each has hundreds
 
 
 def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +57,14 @@ def estimate_frames(polygons: np.ndarray, *, tolerance_m: float) -> tuple[np.nda
     Returns:
         float64[P] radians, and float64[P] trust in it: the sum of wall lengths cubed that agree.
     """
+    frame, trust = np.zeros(len(polygons)), np.zeros(len(polygons))
+    for low in range(0, len(polygons), _BLOCK):
+        block = slice(low, low + _BLOCK)
+        frame[block], trust[block] = _estimate_block(polygons[block], tolerance_m)
+    return frame, trust
+
+
+def _estimate_block(polygons: np.ndarray, tolerance_m: float) -> tuple[np.ndarray, np.ndarray]:
     chord, ring, polygon = _chords(polygons, tolerance_m)
     owner = polygon[ring]
     squared = chord * chord
