@@ -47,6 +47,27 @@ def name_of_crs(crs_wkt: str) -> str:
     return parse_crs(crs_wkt).name
 
 
+def choose_crs(own: str, given: str, corners: list[tuple[float, float]], path: str) -> tuple[str, list[str]]:
+    """The CRS of a raster's file, unless another is given that puts the raster elsewhere.
+
+    Two texts may well mean the same system, so positions are compared, not texts.
+
+    Args:
+        own, given: WKT; empty for none.
+        corners: of the raster, the last one across from the first.
+        path: what a note calls the raster.
+
+    Returns:
+        The WKT, and a note where the file's own is not used.
+    """
+    if not given or not own:
+        return given or own, []
+    if own == given or _agree(own, given, corners):
+        return own, []
+    name = name_of_crs(given)
+    return given, [f"{name!r} is used for {path}, as asked, although the file itself names another coordinate system"]
+
+
 def metric_crs(crs_wkt: str, *, lon: float, lat: float) -> str:
     """Choose the CRS in which lengths and areas around a place are computed.
 
@@ -177,6 +198,17 @@ def transform_geometries(geoms: np.ndarray, from_wkt: str, to_wkt: str) -> np.nd
         return moved
 
     return np.asarray(shapely.transform(geoms, move), dtype=object)
+
+
+def _agree(own: str, given: str, corners: list[tuple[float, float]]) -> bool:
+    """Whether two systems put the same coordinates at the same places, to a millionth of the raster's size."""
+    points = shapely.points(corners)
+    try:
+        moved = transform_geometries(points, own, given)
+    except EngineError:
+        return False
+    size = max(shapely.distance(points[0], points[-1]), 1e-9)
+    return bool((shapely.distance(points, moved) <= 1e-6 * size).all())
 
 
 def _ground_distances_m(crs_wkt: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:

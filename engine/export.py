@@ -162,9 +162,10 @@ class Layers:
 
 
 def _open_place(path: str, index: int, config: ExportConfig, layers: Layers, stack: ExitStack) -> Place:
-    source = stack.enter_context(RasterSource.open(path, pixel_m=config.pixel_m))
+    crs = config.crs[index] if config.crs else ""
+    source = stack.enter_context(RasterSource.open(path, pixel_m=config.pixel_m, crs=crs))
     if source.native.pixel_m > config.pixel_m:  # never magnify: there is nothing to be seen
-        source = stack.enter_context(RasterSource.open(path, pixel_m=source.native.pixel_m))
+        source = stack.enter_context(RasterSource.open(path, pixel_m=source.native.pixel_m, crs=crs))
     grid = source.grid
     outlines, polygons = _lay(layers.annotations.polygons, layers.crs_wkt, grid)
     known = None

@@ -11,6 +11,11 @@ from .errors import InvalidParameter
 ARCHITECTURES = ("compact", "resnet34", "resnet50", "resnet101")
 
 
+def chip_pixel_m(pixel_m: float) -> float:
+    """Ground pixel of chips for a model that works at `pixel_m`: finer, because training magnifies them, too."""
+    return round(max(0.6 * pixel_m, 0.02), 4)
+
+
 @dataclass(frozen=True)
 class ExportConfig(Config):
     """Orthophotos and annotations to a folder of training chips.
@@ -29,6 +34,7 @@ class ExportConfig(Config):
         val_share: share of the buildings kept aside, block by block, to measure with.
         block_m: side of those blocks; 0 chooses it by the extent.
         seed: decides which blocks.
+        crs: WKT of the CRS of each raster, as `VectorizeConfig.crs`; none for the files' own.
     """
 
     rasters: tuple[str, ...]
@@ -43,10 +49,15 @@ class ExportConfig(Config):
     val_share: float = 0.2
     block_m: float = 0.0
     seed: int = 1
+    crs: tuple[str, ...] = ()
 
     def validate(self) -> None:
         if not self.rasters:
             raise InvalidParameter("No raster is given", "Give at least one")
+        if len(self.crs) not in (0, len(self.rasters)):
+            raise InvalidParameter(
+                f"crs has {len(self.crs)} entries for {len(self.rasters)} rasters", "Give one for each of them, or none"
+            )
         require_given("annotations", self.annotations)
         require_given("output_folder", self.output_folder)
         require_range("pixel_m", self.pixel_m, 0.02, 2.0)
@@ -65,7 +76,7 @@ class FinetuneConfig(Config):
     Attributes:
         output: zip to write.
         work_folder: chips, checkpoints and log; a run found there is continued.
-        rasters, annotations, area, negatives: see `ExportConfig`.
+        rasters, crs, annotations, area, negatives: see `ExportConfig`.
         chips: chip folders, instead of rasters and annotations or beside them.
         base: model package to start from; empty for the bundled one.
         from_scratch: start from fresh weights instead; the base lends only its refiner.
@@ -85,6 +96,7 @@ class FinetuneConfig(Config):
     output: str
     work_folder: str
     rasters: tuple[str, ...] = ()
+    crs: tuple[str, ...] = ()
     annotations: str = ""
     area: str = ""
     negatives: str = ""

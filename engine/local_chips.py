@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .export import export_chips
-from .finetune_config import ExportConfig
+from .finetune_config import ExportConfig, chip_pixel_m
 from .progress import Reporter
-
-FINEST = 0.6  # chips are this much finer than the model's pixel: what the jitter magnifies to
 
 
 class Local(Protocol):
@@ -18,6 +16,8 @@ class Local(Protocol):
 
     @property
     def rasters(self) -> tuple[str, ...]: ...
+    @property
+    def crs(self) -> tuple[str, ...]: ...
     @property
     def annotations(self) -> str: ...
     @property
@@ -41,8 +41,9 @@ def export_local(config: Local, target: Path, pixel_m: float, reporter: Reporter
     if not (target / "annotations.json").exists():
         export_chips(
             ExportConfig(
-                rasters=config.rasters, annotations=config.annotations, area=config.area, val_share=config.val_share,
-                seed=config.seed, output_folder=str(target), pixel_m=round(max(FINEST * pixel_m, 0.02), 4), **settings,
+                rasters=config.rasters, crs=config.crs, annotations=config.annotations, area=config.area,
+                val_share=config.val_share, seed=config.seed, output_folder=str(target), pixel_m=chip_pixel_m(pixel_m),
+                **settings,
             ),
             reporter,
         )  # fmt: skip

@@ -24,7 +24,7 @@ class RefineConfig(Config):
     Attributes:
         input: vector file of polygons, or of lines taken for brush strokes; every feature, its id and its
             attributes are kept.
-        raster: path or GDAL name of the orthophoto.
+        raster: path or GDAL name of the orthophoto. crs: WKT of its CRS, as in `VectorizeConfig`.
         output: GeoPackage to write, layer ``buildings``.
         model: model package (folder or zip) with a refiner; empty for the bundled one.
         stroke_width_m: width of the brush that lines were drawn with.
@@ -40,6 +40,7 @@ class RefineConfig(Config):
     raster: str
     output: str
     model: str = ""
+    crs: str = ""
     stroke_width_m: float = 4.0
     passes: int = 2
     min_certainty: float = 0.5

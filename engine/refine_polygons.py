@@ -134,7 +134,7 @@ def open_raster(config: RefineConfig, package: ModelPackage) -> RasterSource:
     low, high = package.manifest.get("pixel_range_m", (0.0, float("inf")))
     return RasterSource.open(
         config.raster, pixel_m=float(package.manifest["pixel_m"]), bands=config.bands or None, min_pixel_m=low,
-        max_pixel_m=high,
+        max_pixel_m=high, crs=config.crs,
     )  # fmt: skip
 
 

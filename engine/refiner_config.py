@@ -99,7 +99,7 @@ class FinetuneRefinerConfig(Config):
     Attributes:
         output: zip to write.
         work_folder: chips, masks, checkpoints and log; a run found there is continued.
-        rasters, annotations, area: see `ExportConfig`.
+        rasters, crs, annotations, area: see `ExportConfig`.
         chips: chip folders, instead of rasters and annotations or beside them.
         pairs: folder with ``predicted/`` and ``exact/`` masks of the same names, and optionally ``image/``;
             instead of all of these.
@@ -123,6 +123,7 @@ class FinetuneRefinerConfig(Config):
     output: str
     work_folder: str
     rasters: tuple[str, ...] = ()
+    crs: tuple[str, ...] = ()
     annotations: str = ""
     area: str = ""
     chips: tuple[str, ...] = ()

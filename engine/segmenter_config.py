@@ -19,7 +19,7 @@ class TrainSegmenterConfig(Config):
         output: zip to write.
         work_folder: chips, checkpoints and log; a run found there is continued.
         chips: chip folders; training uses their ``train`` split, model selection and scores their ``val`` split.
-        rasters, annotations, area, val_share: see `ExportConfig`; instead of chips or beside them.
+        rasters, crs, annotations, area, val_share: see `ExportConfig`; instead of chips or beside them.
         base: model package to start from; its refiner goes along. The trunk and dense head of a compact detector
             are a compact segmenter. Empty: from scratch.
         from_scratch: start from fresh weights all the same; the base lends only its refiner and settings.
@@ -35,6 +35,7 @@ class TrainSegmenterConfig(Config):
     work_folder: str
     chips: tuple[str, ...] = ()
     rasters: tuple[str, ...] = ()
+    crs: tuple[str, ...] = ()
     annotations: str = ""
     area: str = ""
     val_share: float = 0.2

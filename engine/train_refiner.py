@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..models.package import NETWORKS, ModelPackage, open_package, write_package
 from .calibration import raw_score
 from .errors import TrainingError
-from .export import export_chips
 from .finetune_config import ExportConfig
 from .folds import train_fold, write_folds
 from .job_folder import claim
+from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
 from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .training.refiner import RefinerRun
 
 MARK = "refiner.json"
-FINEST = 0.6  # chips are this much finer than the model's pixel, as those of the detector
 MASK_SCORE = 0.3  # lowest score of a mask worth learning from; people see 0.5 and above
 NO_END = 10_000_000  # steps of a run that ends by time
 _NOT_OF_THE_RUN = ("output", "work_folder", "report", "figures", "name", "minutes", "steps", "validations", "patience",
@@ -122,19 +121,9 @@ def prepare_data(config: FinetuneRefinerConfig, base: ModelPackage, folder: Path
     folders, exported = list(config.chips), {}
     if config.rasters:
         target = folder / "chips"
-        if not (target / "annotations.json").exists():
-            with reporter.span(0.0, 0.3):
-                export_chips(
-                    ExportConfig(
-                        rasters=config.rasters, annotations=config.annotations, area=config.area,
-                        output_folder=str(target), val_share=config.val_share, seed=config.seed,
-                        pixel_m=round(max(FINEST * float(base.manifest["pixel_m"]), 0.02), 4),
-                        # chips of different folds must not share ground
-                        overlap_px=0 if config.folds else ExportConfig.overlap_px,
-                    ),
-                    reporter,
-                )  # fmt: skip
-        exported = json.loads((target / "report.json").read_text(encoding="utf-8"))
+        overlap_px = 0 if config.folds else ExportConfig.overlap_px  # chips of different folds must not share ground
+        with reporter.span(0.0, 0.3):
+            exported = export_local(config, target, float(base.manifest["pixel_m"]), reporter, overlap_px=overlap_px)
         folders.insert(0, str(target))
     chips = [chip for name in folders for chip in load_chips(name) if chip.split in ("train", "val")]
     if len({chip.name for chip in chips}) < len(chips):

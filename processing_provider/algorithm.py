@@ -11,7 +11,6 @@ from qgis.core import (
     QgsProcessingDestinationParameter,
     QgsProcessingException,
     QgsProcessingParameterFolderDestination,
-    QgsProcessingParameterRasterLayer,
 )
 from qgis.PyQt.QtCore import QCoreApplication
 from qgis.PyQt.QtGui import QIcon
@@ -20,7 +19,7 @@ from ..engine.errors import EngineError
 from ..plugin.about import RESOURCES
 from ..plugin.environment import Environment
 from .engine_process import run_job
-from .layers import destination_file, raster_source, require_writable
+from .layers import destination_file, require_writable
 
 
 def profile_folder() -> Path:
@@ -57,7 +56,6 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
     ICON = "logo.svg"
     TAGS = ""
     NEEDS_ENGINE = True
-    DRAWS_LAYERS = False  # whether rasters that are no files will do
 
     def tr(self, text):
         """Translate `text`."""
@@ -91,7 +89,7 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
         try:
             if self.NEEDS_ENGINE:
                 engine_environment().require()
-            self._check_layers(parameters, context)
+            self._check_destinations(parameters)
             config = self.settings(parameters, context)
             if config is not None:
                 config.validate()
@@ -99,15 +97,13 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
             return False, str(error)
         return True, ""
 
-    def _check_layers(self, parameters, context):
-        """Refuse rasters the engine cannot read, and files that cannot be written. Raises `EngineError`."""
+    def _check_destinations(self, parameters):
+        """Raise `OutputError` for a file that cannot be written."""
         for definition in self.parameterDefinitions():
             value = parameters.get(definition.name())
-            if value and isinstance(definition, QgsProcessingParameterRasterLayer) and not self.DRAWS_LAYERS:
-                raster_source(self.parameterAsRasterLayer(parameters, definition.name(), context))
-            elif isinstance(definition, QgsProcessingParameterFolderDestination):
+            if isinstance(definition, QgsProcessingParameterFolderDestination):
                 continue  # the engine says what is wrong with a folder
-            elif value and isinstance(definition, QgsProcessingDestinationParameter):
+            if value and isinstance(definition, QgsProcessingDestinationParameter):
                 require_writable(destination_file(value))
 
     def run_engine(self, job, config, feedback):

@@ -12,7 +12,8 @@ from ..engine.accuracy_limits import ORDER_P0393
 from ..engine.config import EvaluateConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
-from .layers import new_file, raster_source, write_buildings, write_polygons
+from .layers import new_file, write_buildings, write_polygons
+from .rasters import Orthophoto, model_pixel_m
 from .reports import publish, publish_figures, push_link
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
@@ -56,7 +57,8 @@ class Evaluate(CadastralAlgorithm):
             p.polygons("AREA", tr("Area to compare in"), optional=True, help_text=
                 tr("Polygons inside which the reference is complete. Empty: everywhere.")),
             p.raster("RASTER", tr("Orthophoto"), optional=True, help_text=
-                tr("Gives the ground pixel, and the pictures in the report.")),
+                tr("Gives the ground pixel, and the pictures in the report. Of XYZ, WMS and other layers QGIS draws "
+                   "what lies around the area, or around all the buildings.")),
             p.polygon_layers("OTHERS", tr("More predicted layers"),
                 tr("Judged like the first and shown beside it in the report.")),
             p.switch("SURVEYED", tr("The reference was surveyed in the field"),
@@ -103,14 +105,14 @@ class Evaluate(CadastralAlgorithm):
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         raster = self.parameterAsRasterLayer(parameters, "RASTER", context)
-        self._raster = raster_source(raster) if raster else ""
+        self._photo = Orthophoto.of(raster) if raster else None
         self._others = self.parameterAsLayerList(parameters, "OTHERS", context)
         self._dressing = None
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        settings = dataclasses.replace(self.settings(parameters, context), raster=self._raster)
+        settings, photo = self.settings(parameters, context), self._photo
         predicted, reference, area = (
             self.parameterAsSource(parameters, name, context) for name in ("INPUT", "REFERENCE", "AREA")
         )
@@ -119,6 +121,7 @@ class Evaluate(CadastralAlgorithm):
             settings,
             predicted=predicted.sourceName(),
             reference=reference.sourceName(),
+            raster=(photo.path or photo.name) if photo else "",
             area=area.sourceName() if area else "",
             others=tuple(other.sourceName() for other in others),
         ).to_dict()
@@ -128,12 +131,16 @@ class Evaluate(CadastralAlgorithm):
             bounds = new_file(folder, area.sourceName()) if area else ""
             if area:
                 write_polygons(area, bounds, context)
+            ground = [area] if area else [predicted, reference]
+            pixel_m = settings.pixel_m or model_pixel_m("")
             config = dataclasses.replace(
                 settings,
                 predicted=write_buildings(predicted, folder, context, feedback),
                 reference=write_buildings(reference, folder, context, feedback),
                 others=tuple(write_buildings(other, folder, context, feedback) for other in others),
                 area=str(bounds),
+                raster=photo.file(folder, ground, pixel_m, context, feedback) if photo else "",
+                crs=photo.crs_wkt if photo else "",
                 matches=str(folder / ".matches.gpkg") if parameters.get("OUTPUT") else "",
                 report=str(folder / ".report.html") if report else "",
                 figures=str(folder / ".figures.json") if figures else "",

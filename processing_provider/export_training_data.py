@@ -103,10 +103,11 @@ class ExportTrainingData(CadastralAlgorithm):
                     write_polygons(source, Path(paths[field]), context)
             shown = self.parameterAsSource(parameters, "AREA" if "area" in paths else "ANNOTATIONS", context)
             config = self.settings(parameters, context)
-            rasters = tuple(
-                photo.file(Path(name), shown, "", context, feedback, pixel_m=config.pixel_m) for photo in self._photos
+            paths["rasters"] = tuple(
+                photo.file(Path(name), [shown], config.pixel_m, context, feedback) for photo in self._photos
             )
-            config = dataclasses.replace(config, rasters=rasters, output_folder=folder, **paths)
+            paths["crs"] = tuple(photo.crs_wkt for photo in self._photos)
+            config = dataclasses.replace(config, output_folder=folder, **paths)
             result = self.run_engine("export-training-data", config, feedback)
         return {
             "OUTPUT_FOLDER": folder,

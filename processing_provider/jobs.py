@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import EngineError, InvalidParameter, JobFolderError, OutputError
+from ..engine.finetune_config import chip_pixel_m
 from ..engine.job_folder import require_plain
 from ..plugin.about import version
 from .algorithm import CadastralAlgorithm, profile_folder
 from .engine_process import Feedback, JobFailed
 from .layers import content_hash, write_polygons
+from .rasters import Orthophoto, model_pixel_m
 
 _REFUSED = {"InvalidParameter", "RasterError", "VectorError", "AreaOutside", "ModelPackageError"}
 """Kinds of error after which there is nothing to continue, unless the work had begun."""
@@ -71,20 +73,22 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
 
 
 def run_training(
-    job: str, algorithm: CadastralAlgorithm, config: Any, parameters, context, feedback, *,
-    layers: Sequence[str], files: Sequence[str],
+    job: str, algorithm: CadastralAlgorithm, config: Any, photos: Sequence[Orthophoto], parameters, context, feedback,
+    *, layers: Sequence[str], files: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Train to a model package in a job folder; give the engine's result and the outputs that are files.
 
     Args:
         job: engine job that trains.
-        config: its configuration, whose paths are filled in: ``output``, ``work_folder``, ``report`` and
-            ``figures`` where it has them, and one for each of the `layers`.
+        config: its configuration, whose paths are filled in: ``output``, ``work_folder``, ``rasters`` with their
+            ``crs``, ``report`` and ``figures`` where it has them, and one for each of the `layers`.
+        photos: those that are no files are drawn around the annotated area, or else around the annotations.
         layers: fields whose drawings go to the engine as GeoPackages; parameters have their names in capitals.
-        files: what is learnt from besides; a run is continued only while they stay the same.
+        files: what is learnt from besides, and the base model; a run is continued only while they stay the same.
 
     Raises:
         InvalidParameter: the package would be no zip file.
+        RasterError, VectorError: an orthophoto cannot be drawn there.
         OutputError: report or figures cannot be written where they are wanted.
     """
     output = algorithm.parameterAsFileOutput(parameters, "OUTPUT_MODEL", context)
@@ -94,9 +98,15 @@ def run_training(
     pages = {f: algorithm.parameterAsFileOutput(parameters, f.upper(), context) for f in wanted}
     sources = {f: algorithm.parameterAsSource(parameters, f.upper(), context) for f in layers}
     hashes = {field: content_hash(source) for field, source in sources.items()}
-    mark = fingerprint({**config.to_dict(), **hashes}, *files)
+    asked = {**config.to_dict(), **hashes, "photos": [[photo.source, photo.crs_wkt] for photo in photos]}
+    mark = fingerprint(asked, *(photo.path for photo in photos), *files)
     with job_folder(algorithm.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
         paths = {"output": output, "work_folder": str(folder / "work")}
+        if photos:
+            ground = [sources["area"] or sources["annotations"]]
+            pixel_m = chip_pixel_m(getattr(config, "pixel_m", 0.0) or model_pixel_m(config.base))
+            paths["rasters"] = tuple(photo.file(folder, ground, pixel_m, context, feedback) for photo in photos)
+            paths["crs"] = tuple(photo.crs_wkt for photo in photos)
         for field, source in sources.items():
             paths[field] = str(folder / f"{field}-{hashes[field][:16]}.gpkg") if source is not None else ""
             if source is not None and not Path(paths[field]).exists():

@@ -22,7 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QMetaType, QVariant
 
-from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
+from ..engine.errors import Cancelled, OutputError, VectorError
 
 ROW = "source_row"
 """Field of a layer written for the engine: the number of the feature it came from, from 0."""
@@ -32,17 +32,6 @@ REAL = getattr(QVariant, "Double", None) or QMetaType.Type.Double
 TEXT = getattr(QVariant, "String", None) or QMetaType.Type.QString
 BOOLEAN = getattr(QVariant, "Bool", None) or QMetaType.Type.Bool
 _DATABASE = re.compile(r"^(ogr|postgres|spatialite|mssql|oracle|hana|memory):", re.IGNORECASE)
-
-
-def raster_source(layer) -> str:
-    """The name by which GDAL opens the raster of `layer`. Raises `RasterError` for web services."""
-    if layer.providerType() != "gdal":
-        raise RasterError(
-            f"The raster layer '{layer.name()}' comes from the provider '{layer.providerType()}', "
-            "which the engine cannot read here",
-            "Save it as a GeoTIFF (Export, Save As) and use that",
-        )
-    return layer.source().split("|option:")[0]
 
 
 def write_polygons(source, path: Path, context, *, split_parts=False) -> list[QgsFeature]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +27,17 @@ from qgis.PyQt.QtCore import Qt
 
 from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
 from ..models.manifest import open_manifest
-from .layers import raster_source
 
 LIMIT_PX = 100_000_000
 """QGIS draws no more pixels than this of a layer GDAL cannot open: at 0.2 m, four square kilometres."""
 
 MARGIN_M = 30.0
-"""Drawn around the area, so that buildings that cross its border are whole and the networks see what is beside them."""
+"""Drawn around what is asked for, so that buildings on its border are whole and networks see what is beside them."""
+
+
+def model_pixel_m(model: str) -> float:
+    """Ground pixel of a model package, metres; of the bundled one for an empty path. Raises `ModelPackageError`."""
+    return float(open_manifest(model)[1]["pixel_m"])
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Orthophoto:
         """Take from a layer what the work needs, in the thread the layer belongs to."""
         drawn = layer.providerType() != "gdal" or layer.source().startswith("/vsimem/")
         return cls(
-            layer.name(),
-            "" if drawn else raster_source(layer),
+            layer.name() or layer.providerType(),  # one given by its URI has no name
+            "" if drawn else layer.source().split("|option:")[0],
             layer.crs(),
             f"{layer.providerType()}|{layer.source()}",
             layer.dataProvider().clone() if drawn else None,
@@ -70,26 +75,24 @@ class Orthophoto:
         """Its CRS as WKT; empty where it has none."""
         return self.crs.toWkt(self.crs.WKT2_2019) if self.crs.isValid() else ""
 
-    def file(self, folder: Path, area, model: str, context, feedback, *, pixel_m: float = 0.0) -> str:
+    def file(self, folder: Path, ground: Sequence, pixel_m: float, context, feedback) -> str:
         """The name by which GDAL opens the raster; a layer only QGIS can read is drawn into a file before.
 
         Args:
             folder: gets the file, which serves again when the job is continued.
-            area: ``QgsProcessingFeatureSource``; what lies beyond `MARGIN_M` around the bounds of its features is not
-                drawn. None for all.
-            model: package whose ground pixel the file gets; empty for the bundled one.
-            pixel_m: ground pixel instead of the model's, metres; 0 for that one.
+            ground: ``QgsProcessingFeatureSource`` each; what lies beyond `MARGIN_M` around the bounds of their
+                features is not drawn. None of them: all is.
+            pixel_m: ground pixel the file gets, metres.
 
         Raises:
             RasterError: the layer has no CRS, is too large at that ground pixel, or draws nothing.
-            VectorError: the area lies outside. OutputError: the file cannot be written. Cancelled.
+            VectorError: the ground lies outside. OutputError: the file cannot be written. Cancelled.
         """
         if self.path:
             return self.path
         if not self.crs.isValid():
             raise RasterError(f"The layer '{self.name}' has no coordinate system", "Set it in its properties")
-        extent, metres = self._extent(area, context)
-        pixel_m = pixel_m or float(open_manifest(model)[1]["pixel_m"])
+        extent, metres = self._extent(ground, context)
         width, height = self._size(extent, metres, pixel_m)
         if width * height > LIMIT_PX:
             raise RasterError(
@@ -104,19 +107,20 @@ class Orthophoto:
             self._draw(path, extent, width, height, context, feedback)
         return str(path)
 
-    def _extent(self, area, context) -> tuple[QgsRectangle, tuple[float, float]]:
+    def _extent(self, ground, context) -> tuple[QgsRectangle, tuple[float, float]]:
         """The ground to draw, in the layer's CRS, and metres per unit of it along x and y."""
         extent = self.provider.extent()
-        if area is None:
+        if not ground:
             return extent, self._measure(extent, context)
-        transform = QgsCoordinateTransform(area.sourceCrs(), self.crs, context.transformContext())
         asked = QgsRectangle()
         unchecked = QgsProcessingFeatureSource.FlagSkipGeometryValidityChecks
         try:
-            for feature in area.getFeatures(QgsFeatureRequest(), unchecked):
-                box = feature.geometry().boundingBox()
-                if feature.hasGeometry() and not feature.geometry().isEmpty() and box.isFinite():
-                    asked.combineExtentWith(transform.transformBoundingBox(box))
+            for source in ground:
+                transform = QgsCoordinateTransform(source.sourceCrs(), self.crs, context.transformContext())
+                for feature in source.getFeatures(QgsFeatureRequest(), unchecked):
+                    box = feature.geometry().boundingBox()
+                    if feature.hasGeometry() and not feature.geometry().isEmpty() and box.isFinite():
+                        asked.combineExtentWith(transform.transformBoundingBox(box))
         except QgsCsException:
             asked = QgsRectangle()  # beyond what the layer's CRS can name
         if not asked.isNull() and asked.isFinite() and asked.intersects(extent):

@@ -13,7 +13,7 @@ from ..engine.refine_config import RefineConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .layers import write_drawings
-from .rasters import Orthophoto
+from .rasters import Orthophoto, model_pixel_m
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 
@@ -22,7 +22,6 @@ class RefinePolygons(CadastralAlgorithm):
 
     NAME = "refinepolygons"
     ICON = "refine.svg"
-    DRAWS_LAYERS = True
     TAGS = "building,footprint,outline,sharpen,snap,bounding box,brush,stroke,rough,digitize,segment,deep learning"
 
     def displayName(self):  # noqa: N802
@@ -121,7 +120,8 @@ class RefinePolygons(CadastralAlgorithm):
             config = dataclasses.replace(
                 config,
                 input=str(Path(name) / "drawings.gpkg"),
-                raster=self._photo.file(Path(name), source, config.model, context, feedback),
+                raster=self._photo.file(Path(name), [source], model_pixel_m(config.model), context, feedback),
+                crs=self._photo.crs_wkt,
                 output=str(Path(name) / "refined.gpkg"),
             )
             features = write_drawings(source, Path(config.input), context, feedback)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
@@ -12,7 +11,7 @@ from ..engine.refiner_config import VARIANTS, FinetuneRefinerConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import run_training
-from .layers import raster_source
+from .rasters import Orthophoto
 from .vectorize_buildings import BUNDLED
 
 FIGURES = {"IOU": "iou", "IOU50_95": "iou50_95", "BOUNDARY_IOU": "boundary_iou"}
@@ -43,8 +42,11 @@ class TrainRefiner(CadastralAlgorithm):
         tr = self.tr
         losses = [tr("That of the network")] + [" + ".join(terms) for terms in LOSSES[1:]]
         for parameter in (
-            p.rasters("INPUT", tr("Orthophotos"), tr("One or several, in any CRS and of any ground pixel. Empty: "
-                "training data or mask pairs are given below."), optional=True),
+            p.rasters("INPUT", tr("Orthophotos"),
+                tr("One or several, in any CRS and of any ground pixel. Of XYZ, WMS and other layers QGIS draws what "
+                   "lies around the annotated area, or the outlines. Empty: training data or mask pairs are given "
+                   "below."),
+                optional=True),
             p.polygons("ANNOTATIONS", tr("Outlines of buildings"), optional=True, help_text=
                 tr("Drawn by hand, in any CRS; holes are kept.")),
             p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
@@ -158,17 +160,17 @@ class TrainRefiner(CadastralAlgorithm):
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         layers = self.parameterAsLayerList(parameters, "INPUT", context)
-        self._rasters = tuple(raster_source(layer) for layer in layers)
+        self._photos = [Orthophoto.of(layer) for layer in layers]
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        config = dataclasses.replace(self.settings(parameters, context), rasters=self._rasters)
+        config = self.settings(parameters, context)
         data = [str(Path(folder) / "annotations.json") for folder in config.chips]
         data += [str(file) for file in sorted(Path(config.pairs).glob("*/*"))] if config.pairs else []
         result, outputs = run_training(
-            "finetune-refiner", self, config, parameters, context, feedback,
-            layers=("annotations", "area"), files=[*config.rasters, config.base or str(BUNDLED), *data],
+            "finetune-refiner", self, config, self._photos, parameters, context, feedback,
+            layers=("annotations", "area"), files=[config.base or str(BUNDLED), *data],
         )  # fmt: skip
         for moment in ("before", "after"):
             outputs.update({f"{name}_{moment.upper()}": result[moment][key] for name, key in FIGURES.items()})

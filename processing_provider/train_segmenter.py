@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
@@ -12,7 +11,7 @@ from ..engine.segmenter_config import SEGMENTERS, TrainSegmenterConfig
 from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import run_training
-from .layers import raster_source
+from .rasters import Orthophoto
 from .vectorize_buildings import BUNDLED
 
 PIXELS = {"MEAN_IOU": "mean_iou", "PIXEL_ACCURACY": "pixel_accuracy", "CLASS_ACCURACY": "class_accuracy"}
@@ -46,8 +45,10 @@ class TrainSegmenter(CadastralAlgorithm):
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
         for parameter in (
-            p.rasters("INPUT", tr("Orthophotos"), tr("One or several, in any CRS and of any ground pixel. Empty: a "
-                "folder of training data is given below."), optional=True),
+            p.rasters("INPUT", tr("Orthophotos"),
+                tr("One or several, in any CRS and of any ground pixel. Of XYZ, WMS and other layers QGIS draws what "
+                   "lies around the annotated area, or the outlines. Empty: a folder of training data is given below."),
+                optional=True),
             p.polygons("ANNOTATIONS", tr("Outlines of buildings"), optional=True, help_text=
                 tr("Drawn by hand, in any CRS; holes are kept.")),
             p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
@@ -153,16 +154,16 @@ class TrainSegmenter(CadastralAlgorithm):
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         layers = self.parameterAsLayerList(parameters, "INPUT", context)
-        self._rasters = tuple(raster_source(layer) for layer in layers)
+        self._photos = [Orthophoto.of(layer) for layer in layers]
         return True
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
-        config = dataclasses.replace(self.settings(parameters, context), rasters=self._rasters)
+        config = self.settings(parameters, context)
         chips = [str(Path(folder) / "annotations.json") for folder in config.chips]
         result, outputs = run_training(
-            "train-segmenter", self, config, parameters, context, feedback,
-            layers=("annotations", "area"), files=[*config.rasters, config.base, *chips],
+            "train-segmenter", self, config, self._photos, parameters, context, feedback,
+            layers=("annotations", "area"), files=[config.base, *chips],
         )  # fmt: skip
         outputs.update({name: result["pixels"]["all"][key] for name, key in PIXELS.items()})
         outputs.update({name: result["instances"][name] for name in BUILDINGS})

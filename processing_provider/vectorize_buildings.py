@@ -13,7 +13,7 @@ from . import parameters as p
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
 from .layers import content_hash, write_polygons
-from .rasters import LIMIT_PX, Orthophoto
+from .rasters import LIMIT_PX, Orthophoto, model_pixel_m
 from .results import Result, dress_layer, facts_of, write_geopackage_metadata
 
 BUNDLED = RESOURCES / "models" / "bundled.zip"
@@ -24,7 +24,6 @@ class VectorizeBuildings(CadastralAlgorithm):
 
     NAME = "vectorizebuildings"
     ICON = "vectorize.svg"
-    DRAWS_LAYERS = True
     TAGS = "building,house,footprint,orthophoto,aerial,detect,extract,digitize,cadastre,deep learning"
 
     def displayName(self):  # noqa: N802
@@ -161,7 +160,8 @@ class VectorizeBuildings(CadastralAlgorithm):
         asked.pop("skip_unreadable")  # a run that met a damaged block goes on when it may skip it
         mark = fingerprint(asked, *(photo.path for photo in photos), config.model or str(BUNDLED))
         with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
-            files = [photo.file(folder, area, config.model, context, feedback) for photo in photos]
+            ground, pixel_m = [area] if area else [], model_pixel_m(config.model)
+            files = [photo.file(folder, ground, pixel_m, context, feedback) for photo in photos]
             config = dataclasses.replace(
                 config,
                 raster=files[0],

@@ -14,7 +14,7 @@ class EvaluateConfig(Config):
     Attributes:
         predicted, reference: vector files.
         area: vector file bounding the comparison; empty for everything.
-        raster: gives ground pixel and pictures; optional.
+        raster: gives ground pixel and pictures; optional. crs: WKT of its CRS, as in `VectorizeConfig`.
         matches: GeoPackage to write, one feature per match; optional.
         report: HTML page to write; optional.
         figures: JSON file to write; optional.
@@ -37,6 +37,7 @@ class EvaluateConfig(Config):
     pixel_m: float = 0.0
     surveyed: bool = False
     size_limits_m2: tuple[float, float] = (50.0, 250.0)
+    crs: str = ""
 
     def validate(self) -> None:
         require_given("predicted", self.predicted)

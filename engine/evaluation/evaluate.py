@@ -73,7 +73,7 @@ def evaluate_file(config: EvaluateConfig, reporter: Reporter) -> dict[str, Any]:
     notes.progress(0.0, "Reading layers")
     layers, reference, plane = read_layers([config.predicted, *config.others], config.reference, config.area, notes)
     _check_usable(layers[0], reference, notes)
-    grid = make_pixel_grid(config.raster, config.pixel_m, plane, notes)
+    grid = make_pixel_grid(config.raster, config.pixel_m, plane, notes, crs=config.crs)
     _check_footprint(reference, grid, plane, notes)
     evaluations = []
     for index, layer in enumerate(layers):
@@ -132,11 +132,19 @@ def _check_footprint(reference: Layer, grid: PixelGrid | None, plane: Plane, not
         )
 
 
-def make_pixel_grid(raster: str, pixel_m: float, plane: Plane, reporter: Reporter) -> PixelGrid | None:
-    """Pixels of the raster, or of `pixel_m` where it is given; None when neither is known."""
+def make_pixel_grid(
+    raster: str, pixel_m: float, plane: Plane, reporter: Reporter, *, crs: str = ""
+) -> PixelGrid | None:
+    """Pixels of the raster, or of `pixel_m` where it is given; None when neither is known.
+
+    Args:
+        crs: WKT of the raster's CRS where its file has none or a wrong one.
+    """
     if not raster:
         return PixelGrid(pixel_m, (1 / pixel_m, 0.0, 0.0, 0.0, -1 / pixel_m, 0.0)) if pixel_m else None
-    with Orthophoto(raster) as photo:
+    with Orthophoto(raster, crs=crs) as photo:
+        for note in photo.notes:
+            reporter.warn(note)
         transform, crs_wkt = photo.transform, photo.crs_wkt
         corners = np.array([(0, 0), (photo.width, 0), (photo.width, photo.height), (0, photo.height)], float)
         middle = photo.width / 2, photo.height / 2

@@ -19,6 +19,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import from_gcps
 from rasterio.windows import Window
 
+from ..crs import choose_crs
 from ..errors import OutputError, RasterError
 
 PREDICTED_RGB = (255, 222, 0)
@@ -33,12 +34,13 @@ class Orthophoto:
 
     Args:
         path: anything GDAL opens.
+        crs: WKT of its CRS, where the file has none or a wrong one.
 
     Raises:
         RasterError: the raster cannot be opened or has no bands.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, crs: str = "") -> None:
         try:
             self._dataset = rasterio.open(path)
         except rasterio.errors.RasterioError as error:
@@ -47,10 +49,11 @@ class Orthophoto:
             raise RasterError(f"The raster {path} has no bands", "Give an orthophoto")
         self.width, self.height = self._dataset.width, self._dataset.height
         gcps, gcp_crs = self._dataset.gcps
-        crs = self._dataset.crs or gcp_crs
-        self.crs_wkt = crs.to_wkt() if crs else ""
         located = not self._dataset.transform.is_identity or not gcps
         self.transform = self._dataset.transform if located else from_gcps(gcps)
+        own = self._dataset.crs or gcp_crs
+        corners = [self.transform * (x, y) for x in (0, self.width) for y in (0, self.height)]
+        self.crs_wkt, self.notes = choose_crs(own.to_wkt() if own else "", crs, corners, path)
         self._bands, self._palette = self._choose_bands()
         self._range = self._display_range()
 

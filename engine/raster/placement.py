@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import rasterio
-import shapely
 from rasterio.errors import RasterioError
 
 from ..contracts import Grid
-from ..crs import ground_pixel_m, name_of_crs, transform_geometries
+from ..crs import choose_crs, ground_pixel_m
 from ..errors import EngineError, InvalidParameter, RasterError
 
 SNAP = 0.02
@@ -38,7 +37,8 @@ def measure_grid(
             "Warp it to a map projection first" if by_points else "Georeference it first",
         )
     try:
-        crs_wkt, notes = _choose_crs(dataset.crs.to_wkt() if dataset.crs else "", crs, dataset, path)
+        corners = [dataset.transform * (x, y) for x in (0, dataset.width) for y in (0, dataset.height)]
+        crs_wkt, notes = choose_crs(dataset.crs.to_wkt() if dataset.crs else "", crs, corners, path)
         if not crs_wkt:
             raise RasterError(f"{path} has no coordinate system", "Assign one, for example with 'Assign projection'")
         ground_m = ground_pixel_m(transform, crs_wkt, dataset.width / 2, dataset.height / 2)
@@ -50,32 +50,6 @@ def measure_grid(
         raise RasterError(f"The coordinate system of {path} is not understood", "Assign a known one") from error
     grid = Grid(dataset.width, dataset.height, transform, crs_wkt, math.sqrt(ground_m[0] * ground_m[1]))
     return grid, ground_m, notes
-
-
-def _choose_crs(own: str, given: str, dataset: rasterio.DatasetReader, path: str) -> tuple[str, list[str]]:
-    """The file's CRS, unless another is given that puts the raster elsewhere; and a note in that case.
-
-    Two texts may well mean the same system, so positions are compared, not texts.
-    """
-    if not given or not own:
-        return given or own, []
-    a, b, c, d, e, f = dataset.transform[:6]
-    pixels = [(x, y) for x in (0, dataset.width) for y in (0, dataset.height)]
-    if own == given or _agree(own, given, [(a * x + b * y + c, d * x + e * y + f) for x, y in pixels]):
-        return own, []
-    name = name_of_crs(given)
-    return given, [f"{name!r} is used for {path}, as asked, although the file itself names another coordinate system"]
-
-
-def _agree(own: str, given: str, corners: list[tuple[float, float]]) -> bool:
-    """Whether two systems put the same coordinates at the same places, to a millionth of the raster's size."""
-    points = shapely.points(corners)
-    try:
-        moved = transform_geometries(points, own, given)
-    except EngineError:
-        return False
-    size = max(shapely.distance(points[0], points[3]), 1e-9)
-    return bool((shapely.distance(points, moved) <= 1e-6 * size).all())
 
 
 def is_mirrored(native: Grid) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -149,5 +150,21 @@ def test_tiles_of_a_web_layer_serve_to_refine_and_to_train(qgis_process, scene, 
                         PIXEL_SIZE=0.3, BLOCK_SIZE=40)  # fmt: skip
     assert done.returncode == 0, done.errors
     assert int(done.value("TRAIN_BUILDINGS")) + int(done.value("VALIDATION_BUILDINGS")) >= 0.8 * len(truth)
-    sentence = qgis_process("evaluate", INPUT=rough, REFERENCE=rough, RASTER=tiles, FIGURES=tmp_path / "f").sentence
-    assert "Save it as a GeoTIFF" in sentence
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    done = qgis_process("evaluate", INPUT=output, REFERENCE=rough, RASTER=tiles, REPORT=report, FIGURES=figures)
+    assert done.returncode == 0, done.errors
+    assert float(done.value("pixel_m")) == pytest.approx(0.3 * math.cos(math.radians(42)), abs=0.01)
+    assert report.read_text().count("data:image/jpeg") >= 4  # the buildings, on the ground that was drawn
+    assert json.loads(figures.read_text())["parameters"]["raster"] == "wms"
+
+
+def test_tiles_of_a_web_layer_are_learnt_from(qgis_process, scene, tiles, tmp_path):
+    model, chips = tmp_path / "model.zip", tmp_path / "job" / "work" / "chips"
+    asked = {"INPUT": tiles, "ANNOTATIONS": scene[1], "JOB_FOLDER": tmp_path / "job", "OUTPUT_MODEL": model}
+    done = qgis_process("trainsegmenter", MINUTES=0, **asked)
+    assert done.returncode == 0, done.errors
+    assert model.exists() and float(done.value("MEAN_IOU")) > 0.4
+    drawn = gdal.Open(str(next((tmp_path / "job").glob("drawn-*.tif"))))
+    assert drawn.GetGeoTransform()[1] == pytest.approx(WORLD / 2**ZOOM / 256, rel=0.02)  # coarser than what is wanted
+    report = json.loads((chips / "report.json").read_text())
+    assert sum(report["splits"][split]["buildings"] for split in ("train", "val")) > 0

@@ -16,7 +16,6 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingUtils,
     QgsProject,
-    QgsRasterLayer,
     QgsVectorLayer,
 )
 
@@ -163,25 +162,6 @@ def test_an_empty_layer_is_refused_with_a_sentence(run, polygons):
 def test_a_layer_without_crs_is_refused_with_a_sentence(run, polygons):
     with pytest.raises(QgsProcessingException, match="'houses' has no coordinate reference system. Set it"):
         run("regularizepolygons", {"INPUT": polygons(SQUARE, crs=""), "OUTPUT": "memory:"})
-
-
-def test_a_web_service_is_refused_with_a_sentence(provider):
-    from cadastral_vectorizer.engine.errors import RasterError
-    from cadastral_vectorizer.processing_provider.layers import raster_source
-
-    uri = "type=xyz&url=http://localhost:9/{z}/{x}/{y}.png&zmax=3&zmin=0"
-    with pytest.raises(RasterError, match="'tiles'.*'wms'.*GeoTIFF"):
-        raster_source(QgsRasterLayer(uri, "tiles", "wms"))
-
-
-def test_a_raster_keeps_the_name_gdal_knows_it_by(provider, scene, tmp_path):
-    from cadastral_vectorizer.processing_provider.layers import raster_source
-
-    assert raster_source(QgsRasterLayer(scene[0], "scene", "gdal")) == scene[0]
-    package = str(tmp_path / "tables.gpkg")
-    gdal.Translate(package, scene[0], options="-of GPKG -co RASTER_TABLE=photo")
-    name = raster_source(QgsRasterLayer(f"GPKG:{package}:photo", "photo", "gdal"))
-    assert gdal.Open(name).RasterXSize == gdal.Open(scene[0]).RasterXSize
 
 
 def test_an_output_in_a_place_that_cannot_be_written_is_refused_before_the_work(run, polygons, tmp_path):

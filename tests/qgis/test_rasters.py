@@ -72,14 +72,15 @@ def area_source(layer, context):
 def draw(provider, tmp_path, monkeypatch):
     """``draw(layer, bounds, crs)``: the layer as a file; by default nothing around the bounds."""
     from cadastral_vectorizer.processing_provider import rasters
-    from cadastral_vectorizer.processing_provider.rasters import Orthophoto
+    from cadastral_vectorizer.processing_provider.rasters import Orthophoto, model_pixel_m
 
     def run(layer, bounds=None, crs="EPSG:3857", feedback=None, margin_m=0.0):
         monkeypatch.setattr(rasters, "MARGIN_M", margin_m)
         context = QgsProcessingContext()
-        area = area_source(polygon_layer(bounds, crs), context) if bounds else None
+        bounds = [bounds] if isinstance(bounds, QgsRectangle) else bounds or []
+        ground = [area_source(polygon_layer(part, crs), context) for part in bounds]
         photo = Orthophoto.of(layer)
-        return photo.file(tmp_path, area, "", context, feedback or QgsProcessingFeedback())
+        return photo.file(tmp_path, ground, model_pixel_m(""), context, feedback or QgsProcessingFeedback())
 
     return run
 
@@ -116,6 +117,11 @@ def test_an_area_in_another_crs_bounds_what_is_drawn(draw, tiles):
     )
     dataset = gdal.Open(draw(tiles, to_degrees.transformBoundingBox(tile_bounds(1, 1, 2, 2)), "EPSG:4326"))
     assert abs(dataset.RasterXSize - 256) <= 2 and abs(dataset.RasterYSize - 256) <= 2
+
+
+def test_what_all_layers_cover_is_drawn(draw, tiles):
+    dataset = gdal.Open(draw(tiles, [tile_bounds(0, 0, 1, 1), tile_bounds(2, 1, 3, 2)]))
+    assert (dataset.RasterXSize, dataset.RasterYSize) == pytest.approx((3 * 256, 2 * 256), abs=2)
 
 
 def test_what_lies_around_the_area_is_drawn_too(draw, tiles):
@@ -176,6 +182,15 @@ def test_a_raster_in_memory_is_drawn_pixel_by_pixel(draw, scene):
         gdal.Unlink("/vsimem/photo.tif")
 
 
+def test_a_raster_keeps_the_name_gdal_knows_it_by(draw, scene, tmp_path):
+    assert draw(QgsRasterLayer(scene[0], "scene", "gdal")) == scene[0]
+    package = str(tmp_path / "tables.gpkg")
+    gdal.Translate(package, scene[0], options="-of GPKG -co RASTER_TABLE=photo")
+    name = draw(QgsRasterLayer(f"GPKG:{package}:photo", "photo", "gdal"))
+    assert gdal.Open(name).RasterXSize == gdal.Open(scene[0]).RasterXSize
+    assert not list(tmp_path.glob("drawn*"))
+
+
 @pytest.fixture
 def bare(scene, tmp_path):
     """The scene as a file that says nowhere where it lies but for its world file."""
@@ -200,3 +215,22 @@ def test_buildings_are_found_with_a_crs_that_only_the_layer_has(run, bare, tmp_p
     found = dataset.GetLayer()
     assert found.GetSpatialRef().GetAuthorityCode(None) == "32633"
     assert result["BUILDINGS"] == found.GetFeatureCount() > 0
+
+
+def test_every_algorithm_takes_the_crs_that_only_the_layer_has(run, bare, scene, tmp_path):
+    layer = QgsRasterLayer(bare, "bare", "gdal")
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32633"))
+    outlines, chips, figures = scene[1], str(tmp_path / "chips"), str(tmp_path / "figures.json")
+    assert run("refinepolygons", {"INPUT": outlines, "RASTER": layer, "OUTPUT": "memory:"})["REFINED"] > 0
+    drawn = {"INPUT": [layer], "ANNOTATIONS": outlines}
+    assert run("exporttrainingdata", {**drawn, "OUTPUT_FOLDER": chips, "BLOCK_SIZE": 40})["TRAIN_BUILDINGS"] > 0
+    far = QgsRasterLayer(scene[0], "scene", "gdal")
+    far.setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))  # one zone off, against the file
+    with pytest.raises(QgsProcessingException, match="No annotation lies on a raster"):
+        run("exporttrainingdata", {**drawn, "INPUT": [far], "OUTPUT_FOLDER": chips})
+    with pytest.raises(QgsProcessingException, match="No annotation lies on a raster"):
+        run("trainsegmenter", {**drawn, "INPUT": [far], "MINUTES": 0, "OUTPUT_MODEL": str(tmp_path / "model.zip")})
+    far.setCrs(QgsCoordinateReferenceSystem("EPSG:3857"))  # where a metre on the ground has another length
+    compared = {"INPUT": outlines, "REFERENCE": outlines, "FIGURES": figures}
+    pixels = [run("evaluate", {**compared, "RASTER": raster})["pixel_m"] for raster in (layer, scene[0], far)]
+    assert pixels[:2] == pytest.approx([0.2, 0.2], rel=1e-3) and pixels[2] < 0.19
