@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 
 from ..walls.fits import around
+from ..walls.rings import as_complex
 
 _MIN_TURN, _MAX_TURN = np.radians(6.0), np.radians(70.0)
 _MIN_CORNERS = 4
@@ -30,7 +31,7 @@ def round_off(raw: np.ndarray, straight: np.ndarray, *, tolerance_m: float) -> t
         source = shapely.boundary(raw[k])
         rings, changed = [], False
         for number, ring in enumerate(shapely.get_rings(straight[k])):
-            points = shapely.get_coordinates(ring)[:-1] @ np.array([1, 1j])
+            points = as_complex(shapely.get_coordinates(ring)[:-1])
             rounded, full = _round_ring(points, source, tolerance_m)
             changed |= rounded is not points
             circle[k] |= full and number == 0
@@ -49,7 +50,7 @@ def _with_chains(polygons: np.ndarray) -> np.ndarray:
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     closing = np.append(ring[1:] != ring[:-1], True)[: len(ring)]
-    points, ring = (xy @ np.array([1, 1j]))[~closing], ring[~closing]
+    points, ring = as_complex(xy)[~closing], ring[~closing]
     before, after = around(ring)
     edge = points[after] - points
     turn = np.angle(edge * edge[before].conj())
@@ -112,7 +113,7 @@ def _better_circle(
     line = shapely.linestrings(np.column_stack((chain.real, chain.imag)))
     number = max(int(line.length / (tolerance_m / 4)), 16)
     along = shapely.line_interpolate_point(line, (np.arange(number) + 0.5) / number, normalized=True)
-    nearest = shapely.get_coordinates(shapely.shortest_line(source, along))[::2] @ np.array([1, 1j])
+    nearest = as_complex(shapely.get_coordinates(shapely.shortest_line(source, along))[::2])
     centre, radius = fit_circle(nearest)
     if not 2 * tolerance_m <= radius <= 100 * tolerance_m:
         return None

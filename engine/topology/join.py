@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
+from ..walls.rings import as_complex
 from .grid import GRID_M, largest_polygon
 
 MAX_SLIDE = 1.5
@@ -21,7 +22,7 @@ def walls_of(polygons: np.ndarray) -> list[Walls]:
     """The walls of many polygons; edges without length are left out."""
     rings, owner = shapely.get_rings(shapely.orient_polygons(polygons), return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    z = xy @ np.array([1, 1j])
+    z = as_complex(xy)
     edge = np.column_stack((z[:-1], z[1:]))
     real = (ring[1:] == ring[:-1]) & (edge[:, 0] != edge[:, 1])
     edge, ring = edge[real], ring[1:][real]

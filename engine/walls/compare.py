@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from .rings import sample_rings
+from .rings import as_complex, sample_rings
 
 _PAIRS = 400_000  # sample-edge pairs worked on together
 
@@ -44,7 +44,7 @@ def _area_between(before: np.ndarray, after: np.ndarray, step_m: float) -> np.nd
     """Distance of the ring of `before` to that of `after`, integrated along it, float64[P]."""
     rings = sample_rings(shapely.get_exterior_ring(before), step_m=step_m)
     xy, owner = shapely.get_coordinates(shapely.get_exterior_ring(after), return_index=True)
-    z = xy @ np.array([1, 1j]) - rings.centre[owner]
+    z = as_complex(xy) - rings.centre[owner]
     begin = np.searchsorted(owner, np.arange(len(after) + 1))
     edges, samples = np.diff(begin) - 1, rings.count
     out = np.zeros(len(after))

@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 
 from .fits import around
+from .rings import as_complex
 
 _QUAD_SEGS = 3
 _DETAIL = 0.2  # of the width, by which outlines are simplified before they are looked at
@@ -50,7 +51,7 @@ def sharpest_corners(polygons: np.ndarray) -> np.ndarray:
     lines, polygon = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     closing = np.append(ring[1:] != ring[:-1], True)[: len(ring)]
-    point, ring = (xy @ np.array([1, 1j]))[~closing], ring[~closing]
+    point, ring = as_complex(xy)[~closing], ring[~closing]
     before, after = around(ring)
     turn = np.angle((point[after] - point) * (point - point[before]).conj(), deg=True)
     least = np.full(len(polygons), 180.0)
@@ -82,7 +83,7 @@ def blunt_needles(polygons: np.ndarray, *, least_deg: float, width_m: float) -> 
 
 def _blunt_ring(xy: np.ndarray, least_deg: float, width_m: float) -> np.ndarray:
     """An open ring without needles; fewer than three points where it was nothing else."""
-    ring = list(xy @ np.array([1, 1j]))
+    ring = list(as_complex(xy))
     for _ in range(4 * len(ring)):
         z = np.array(ring)
         onward, back = np.roll(z, -1) - z, np.roll(z, 1) - z

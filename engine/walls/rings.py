@@ -8,6 +8,7 @@ its end, ``0 <= i < n`` and ``i < j <= i + n``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -26,19 +27,26 @@ class Rings:
         first: int64[R + 1], where each ring begins in `xy`; the last entry is N.
         step_m: float64[R], distance between samples along the ring.
         centre: complex128[R].
-        sums: float64[5, N + 1], running sums of x, y, x*x, x*y, y*y.
     """
 
     xy: np.ndarray
     first: np.ndarray
     step_m: np.ndarray
     centre: np.ndarray
-    sums: np.ndarray
 
-    @property
+    @cached_property
     def count(self) -> np.ndarray:
         """int64[R], samples of each ring."""
         return np.diff(self.first)
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """float64[5, N + 1], running sums of x, y, x*x, x*y, y*y; not everyone who samples needs them."""
+        x, y = self.xy.real, self.xy.imag
+        sums = np.zeros((5, len(x) + 1))
+        for total, term in zip(sums, (x, y, x * x, x * y, y * y)):
+            np.cumsum(term, out=total[1:])
+        return sums
 
     def at(self, ring: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Samples by ring and index (any integer, counted around), complex128."""
@@ -65,7 +73,7 @@ def sample_rings(rings: np.ndarray, *, step_m: float) -> Rings:
         rings: array of shapely LinearRings, none empty or of zero length.
     """
     xy, owner = shapely.get_coordinates(rings, return_index=True)
-    z = xy @ np.array([1, 1j])
+    z = as_complex(xy)
     begin = np.searchsorted(owner, np.arange(len(rings)))
     centre = np.add.reduceat(z, begin) / np.diff(np.append(begin, len(z)))
     z = z - centre[owner]
@@ -81,8 +89,9 @@ def sample_rings(rings: np.ndarray, *, step_m: float) -> Rings:
     # Half a step in, so that no sample falls on the end of a ring, where the next one begins.
     where = base[ring] + (np.arange(first[-1]) - first[ring] + 0.5) * step[ring]
     samples = np.interp(where, travelled, z.real) + 1j * np.interp(where, travelled, z.imag)
-    x, y = samples.real, samples.imag
-    sums = np.zeros((5, len(x) + 1))
-    for total, term in zip(sums, (x, y, x * x, x * y, y * y)):
-        np.cumsum(term, out=total[1:])
-    return Rings(samples, first, step, centre, sums)
+    return Rings(samples, first, step, centre)
+
+
+def as_complex(xy: np.ndarray) -> np.ndarray:
+    """Coordinates float64[N, 2] as complex128[N]."""
+    return np.ascontiguousarray(xy, float).view(np.complex128)[:, 0]
