@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import shapely
 
 from .contracts import Outline
+from .crew import Crew
 from .progress import Reporter
 from .regularise import find_frames, regularise
 from .simplify import refit_polygons
@@ -22,6 +23,8 @@ from .walls.prongs import blunt_needles, drop_prongs, sharpest_corners
 _COMPARE_STEP_M = 0.3
 BLOCK = 2000
 """Polygons worked on together; bounds the memory of intermediate arrays."""
+WORTH_PROCESSES = 10_000
+"""So many outlines, ten seconds of work and more, are worth the start of processes."""
 SHARP_DEG = 40.0
 """A sharper corner is a reason to look for a prong of the mask; walls at 45 degrees are none."""
 PRONG_WIDTHS, PRONG_SHARE = (1.5, 2.5), 1 / 3
@@ -61,38 +64,25 @@ def shape_outlines(
     """
     given = np.array([o.geometry for o in outlines], object)
     areas = shapely.area(given)
-    sane = (areas >= LEAST_AREA_M2) & shapely.is_valid(given)
-    kept = [o for o, area in zip(outlines, areas) if area >= min_area_m2]
-    sound = [o for o, area, good in zip(outlines, areas, sane) if good and area >= min_area_m2]
-    raw = {o.id: o.geometry for o in sound}
-    shaped: list[Outline] = []
-    shapes = drop_small_holes(np.array([o.geometry for o in sound], object), tolerance_m=tolerance_m)
-    ask = regularization != "none" and tolerance_m > 0
-    frames = find_frames(shapes, tolerance_m=tolerance_m) if ask and sound else None
-
-    def straighten(part: slice) -> list[Outline]:
-        said = None if frames is None else (frames[0][part], frames[1][part])
-        return _straighten(sound[part], shapes[part], regularization, tolerance_m, said)
-
-    for block in _each_block(straighten, len(sound)):
-        shaped += block
-        reporter.progress(0.6 * len(shaped) / len(sound), "Straightening walls")
-    clean = resolve(
-        shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered, heartbeat=reporter.check
-    )
-    reporter.progress(0.8, "Neighbours joined")
-    straight = {o.id: o for o in shaped}
-    done: dict[str, Outline] = {}
-    limit_m = max(tolerance_m, snap_m) + 2 * GRID_M
-
-    def measure(part: slice) -> list[Outline]:
-        measured = _measure(clean[part], raw, straight)
-        sharp = sharpest_corners(np.array([o.geometry for o in measured], object))
-        return [_mark(o, limit_m, corner_deg) for o, corner_deg in zip(measured, sharp)]
-
-    for block in _each_block(measure, len(clean)):
-        done |= {o.id: o for o in block}
-        reporter.progress(0.8 + 0.2 * len(done) / len(clean), "Comparing with the raw outlines")
+    with Crew(processes=len(outlines) >= WORTH_PROCESSES, heartbeat=reporter.check) as crew:
+        valid = np.array([v for part in crew.map_here(shapely.is_valid, _blocks(given)) for v in part], bool)
+        sane = (areas >= LEAST_AREA_M2) & valid
+        kept = [o for o, area in zip(outlines, areas) if area >= min_area_m2]
+        sound = [o for o, area, good in zip(outlines, areas, sane) if good and area >= min_area_m2]
+        shaped = _straighten_all(sound, regularization, tolerance_m, crew, reporter)
+        clean = resolve(shaped, snap_m=snap_m, tolerance_m=tolerance_m, keep_covered=keep_covered, run=crew.starmap)
+        reporter.progress(0.8, "Neighbours joined")
+        raw = {o.id: o.geometry for o in sound}
+        straight = {o.id: o.geometry for o in shaped}
+        limit_m = max(tolerance_m, snap_m) + 2 * GRID_M
+        calls = (
+            (pack(block), _wkb(raw[o.id] for o in block), _wkb(straight[o.id] for o in block), limit_m)
+            for block in _blocks(clean)
+        )
+        done: dict[str, Outline] = {}
+        for block in crew.starmap(_measure_block, calls):
+            done |= {o.id: o for o in unpack(*block)}
+            reporter.progress(0.8 + 0.2 * len(done) / len(clean), "Comparing with the raw outlines")
     covered = len(sound) - len(done)
     if covered:
         reporter.log(f"{covered} outlines that lie on others left out")
@@ -109,28 +99,68 @@ def shape_outlines(
     return out, left_out
 
 
-def _each_block(work: Callable[[slice], list[Outline]], number: int) -> Iterator[list[Outline]]:
-    """Results of `work` on blocks, in order. Blocks run side by side: GEOS and numpy let go of the lock."""
-    parts = [slice(k, k + BLOCK) for k in range(0, number, BLOCK)]
-    if len(parts) < 2:
-        yield from map(work, parts)
-        return
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(parts)))
-    try:
-        for future in [pool.submit(work, part) for part in parts]:
-            yield future.result()
-    finally:
-        # After an error or a wish to cancel, nothing that has not begun is begun.
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _measure(
-    outlines: list[Outline], raw: dict[str, shapely.Polygon], shaped: dict[str, Outline]
+def _straighten_all(
+    sound: list[Outline], regularization: str, tolerance_m: float, crew: Crew, reporter: Reporter
 ) -> list[Outline]:
-    """Fill in how far each outline is from its raw one."""
-    before = np.array([raw[o.id] for o in outlines], object)
+    shapes = drop_small_holes(np.array([o.geometry for o in sound], object), tolerance_m=tolerance_m)
+    frames = np.zeros((2, len(sound)))
+    if regularization != "none" and tolerance_m > 0 and sound:
+        frames[:] = find_frames(shapes, tolerance_m=tolerance_m, each=crew.map_here)
+    calls = (
+        (pack(sound[k]), shapely.to_wkb(shapes[k]), regularization, tolerance_m, frames[:, k])
+        for k in _slices(len(sound))
+    )
+    shaped: list[Outline] = []
+    for block in crew.starmap(_straighten_block, calls):
+        shaped += unpack(*block)
+        reporter.progress(0.6 * len(shaped) / len(sound), "Straightening walls")
+    return shaped
+
+
+def _slices(number: int) -> list[slice]:
+    return [slice(k, k + BLOCK) for k in range(0, number, BLOCK)]
+
+
+def _blocks(items: Any) -> list[Any]:
+    return [items[k] for k in _slices(len(items))]
+
+
+# -- what helpers compute: nothing but numbers, text and WKB goes to them and comes back ------------------------------
+
+Packed = tuple[np.ndarray, list[tuple]]
+"""Outlines that are quick to pickle: their shapes as WKB, and everything else."""
+_ATTRIBUTES = [f.name for f in fields(Outline) if f.name != "geometry"]
+
+
+def pack(outlines: Sequence[Outline]) -> Packed:
+    """The outlines as values that are quick to pickle; `unpack` gives them back to the last bit."""
+    return _wkb(o.geometry for o in outlines), [attrgetter(*_ATTRIBUTES)(o) for o in outlines]
+
+
+def unpack(wkb: np.ndarray, attributes: list[tuple]) -> list[Outline]:
+    """See `pack`."""
+    return [Outline(geometry=g, **dict(zip(_ATTRIBUTES, a))) for g, a in zip(shapely.from_wkb(wkb), attributes)]
+
+
+def _wkb(shapes: Iterable[shapely.Polygon]) -> np.ndarray:
+    return shapely.to_wkb(np.array(list(shapes), object))
+
+
+def _straighten_block(
+    outlines: Packed, shapes: np.ndarray, regularization: str, tolerance_m: float, frames: np.ndarray
+) -> Packed:
+    return pack(_straighten(unpack(*outlines), shapely.from_wkb(shapes), regularization, tolerance_m, frames))
+
+
+def _measure_block(outlines: Packed, raw: np.ndarray, straight: np.ndarray, limit_m: float) -> Packed:
+    measured = _measure(unpack(*outlines), shapely.from_wkb(raw), shapely.from_wkb(straight))
+    sharp = sharpest_corners(np.array([o.geometry for o in measured], object))
+    return pack([_mark(o, limit_m, corner_deg) for o, corner_deg in zip(measured, sharp)])
+
+
+def _measure(outlines: list[Outline], before: np.ndarray, straight: np.ndarray) -> list[Outline]:
+    """Fill in how far each outline is from its raw one, `before`; `straight` is what it was before it was joined."""
     after = np.array([o.geometry for o in outlines], object)
-    straight = np.array([shaped[o.id].geometry for o in outlines], object)
     shift = np.array([o.max_shift_m for o in outlines])
     # The shift of a regularised outline is known; what its neighbours or the grid did to it, not.
     moved = (shift == 0) | ~shapely.equals_exact(straight, after, tolerance=GRID_M)
@@ -160,7 +190,7 @@ def _straighten(
     shapes: np.ndarray,
     regularization: str,
     tolerance_m: float,
-    frames: tuple[np.ndarray, np.ndarray] | None,
+    frames: np.ndarray,
 ) -> list[Outline]:
     """Regularise a block; what ends in a sharp corner or is refused is tried once more without its prongs."""
     found = _fit(outlines, shapes, regularization, tolerance_m, frames)
@@ -175,8 +205,7 @@ def _straighten(
             crumb_m2=(2 * tolerance_m) ** 2,
         )
         again, cut, reach = poor[reach > 0], cut[reach > 0], reach[reach > 0]
-        said = None if frames is None else (frames[0][again], frames[1][again])
-        second = _fit([outlines[k] for k in again], cut, regularization, tolerance_m, said)
+        second = _fit([outlines[k] for k in again], cut, regularization, tolerance_m, frames[:, again])
         better = ~_is_poor(second) | np.array([found[k].regularized == "kept" for k in again], bool)
         for k, outline, far in zip(again[better], [o for o, good in zip(second, better) if good], reach[better]):
             # What moved is measured against the raw outline, prong and all.
@@ -201,10 +230,11 @@ def _fit(
     shapes: np.ndarray,
     regularization: str,
     tolerance_m: float,
-    frames: tuple[np.ndarray, np.ndarray] | None,
+    frames: np.ndarray,
 ) -> list[Outline]:
     """Regularise; what is refused, or all of it where nothing is asked, is simplified."""
-    tried = regularise(outlines, list(shapes), mode=regularization, tolerance_m=tolerance_m, frames=frames)
+    said = (frames[0], frames[1])
+    tried = regularise(outlines, list(shapes), mode=regularization, tolerance_m=tolerance_m, frames=said)
     rest = [k for k, o in enumerate(tried) if o.regularized in ("", "kept")]
     for k, simple in zip(rest, refit_polygons(shapes[rest], tolerance_m=tolerance_m)):
         tried[k] = replace(tried[k], geometry=simple)

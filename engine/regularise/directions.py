@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import shapely
 
-from ..walls.rings import sample_rings
+from ..walls.rings import as_complex, sample_rings
 
 _CHORD_SPREADS = np.radians(15.0), np.radians(8.0)
 CHORD = 12
@@ -47,7 +49,9 @@ def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tupl
     return np.angle(mean) / 4, agreement
 
 
-def estimate_frames(polygons: np.ndarray, *, tolerance_m: float) -> tuple[np.ndarray, np.ndarray]:
+def estimate_frames(
+    polygons: np.ndarray, *, tolerance_m: float, each: Callable[..., Iterable] = map
+) -> tuple[np.ndarray, np.ndarray]:
     """A first guess of the frame of each polygon, from chords of its outline.
 
     The mean direction of chords three tolerances long, one for every quarter of a tolerance, with
@@ -57,10 +61,9 @@ def estimate_frames(polygons: np.ndarray, *, tolerance_m: float) -> tuple[np.nda
     Returns:
         float64[P] radians, and float64[P] trust in it: the sum of wall lengths cubed that agree.
     """
-    frame, trust = np.zeros(len(polygons)), np.zeros(len(polygons))
-    for low in range(0, len(polygons), _BLOCK):
-        block = slice(low, low + _BLOCK)
-        frame[block], trust[block] = _estimate_block(polygons[block], tolerance_m)
+    blocks = [polygons[low : low + _BLOCK] for low in range(0, len(polygons), _BLOCK)]
+    found = each(lambda block: np.array(_estimate_block(block, tolerance_m)), blocks)
+    frame, trust = np.concatenate([np.zeros((2, 0)), *found], axis=1)
     return frame, trust
 
 
@@ -140,7 +143,7 @@ def polygon_edges(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Polygon, int64[E], and vector, complex128[E], of every edge of all rings."""
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    z = xy @ np.array([1, 1j])
+    z = as_complex(xy)
     inner = ring[1:] == ring[:-1]
     return polygon[ring[1:][inner]], np.diff(z)[inner]
 

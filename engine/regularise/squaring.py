@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,13 +110,16 @@ def regularise(
     ]
 
 
-def find_frames(raw: np.ndarray, *, tolerance_m: float) -> tuple[np.ndarray, np.ndarray]:
+def find_frames(
+    raw: np.ndarray, *, tolerance_m: float, each: Callable[..., Iterable] = map
+) -> tuple[np.ndarray, np.ndarray]:
     """Directions of buildings with their neighbours' say, and the weight of that say.
 
     Args:
         raw: array[P] of valid polygons in a metric CRS: all buildings that may be neighbours.
+        each: calls a function for every item of a list, in order, as `map` does, or side by side.
     """
-    frame, trust = estimate_frames(raw, tolerance_m=tolerance_m)
+    frame, trust = estimate_frames(raw, tolerance_m=tolerance_m, each=each)
     return share_frames(raw, frame, trust)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import starmap
 
 import numpy as np
 import shapely
@@ -18,6 +19,8 @@ from .join import MAX_SLIDE, align_walls, cut_free, meet_corners, walls_of
 
 CORNER_REACH = 1 / 3
 """Corners of neighbours that are so many snapping distances apart become one."""
+BATCH = 200
+"""Polygons whose neighbourhoods are settled in one call."""
 NEEDLE_DEG, NEEDLE_M = 35.0, 0.3
 """Corners that only the cutting made sharper than this are cut where they are so wide."""
 
@@ -29,6 +32,7 @@ def resolve(
     tolerance_m: float,
     keep_covered: bool = True,
     heartbeat: Callable[[], None] | None = None,
+    run: Callable[..., Iterable] = starmap,
 ) -> list[Outline]:
     """Make outlines a clean coverage.
 
@@ -44,6 +48,7 @@ def resolve(
             outline is marked in `check`.
         keep_covered: whether outlines covered by others are returned.
         heartbeat: called now and then; what it raises ends the work.
+        run: calls a function for every tuple of arguments, in order, as `itertools.starmap` does, or elsewhere.
 
     Returns:
         Outlines in the same order: valid single polygons on a 0.01 m grid, no two overlapping. An
@@ -55,18 +60,23 @@ def resolve(
     shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
     checks = [o.check for o in outlines]
     hidden = np.zeros(len(outlines), bool)
-    for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m, snap_m=snap_m):
+    groups = [
+        sorted(members.tolist(), key=lambda k: _priority(outlines[k], shapes[k]))
+        for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m, snap_m=snap_m)
+    ]
+    batches = _batches(groups)
+    calls = (([shapely.to_wkb(shapes[ranked]) for ranked in batch], snap_m) for batch in batches)
+    for batch, answers in zip(batches, run(_settle_batch, calls)):
         if heartbeat is not None:
             heartbeat()
-        ranked = sorted(members, key=lambda k: _priority(outlines[k], shapes[k]))
-        settled, covered = _settle(shapes[ranked], snap_m=snap_m)
-        for k, shape, by in zip(ranked, settled, covered):
-            if by is not None:
-                checks[k] = _note(checks[k], f"lies on {outlines[ranked[by]].id}")
-                hidden[k] = True
-            elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
-                checks[k] = _note(checks[k], "lost ground to neighbours")
-            shapes[k] = shape
+        for ranked, (settled, covered) in zip(batch, answers):
+            for k, shape, by in zip(ranked, shapely.from_wkb(settled), covered):
+                if by is not None:
+                    checks[k] = _note(checks[k], f"lies on {outlines[ranked[by]].id}")
+                    hidden[k] = True
+                elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
+                    checks[k] = _note(checks[k], "lost ground to neighbours")
+                shapes[k] = shape
     chosen = np.flatnonzero(~hidden | keep_covered)
     return [replace(outlines[k], geometry=shapes[k], check=checks[k]) for k in chosen]
 
@@ -88,6 +98,25 @@ def neighbourhoods(shapes: np.ndarray, *, reach_m: float, snap_m: float) -> list
 
 def _priority(outline: Outline, shape: shapely.Polygon) -> tuple[float, float, str]:
     return -outline.score, -round(shape.area, 2), outline.id
+
+
+def _batches(groups: list[list[int]]) -> list[list[list[int]]]:
+    """Neighbourhoods that are settled in one call, together `BATCH` polygons or a little more."""
+    batches: list[list[list[int]]] = []
+    held = BATCH
+    for group in groups:
+        if held >= BATCH:
+            batches.append([])
+            held = 0
+        batches[-1].append(group)
+        held += len(group)
+    return batches
+
+
+def _settle_batch(groups: list[np.ndarray], snap_m: float) -> list[tuple[np.ndarray, list[int | None]]]:
+    """`_settle` for several neighbourhoods, their polygons as WKB; so are those that come back."""
+    answers = (_settle(shapely.from_wkb(group), snap_m=snap_m) for group in groups)
+    return [(shapely.to_wkb(np.array(claims, object)), covered) for claims, covered in answers]
 
 
 def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon], list[int | None]]:
