@@ -12,7 +12,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingParameterFolderDestination,
 )
-from qgis.PyQt.QtCore import QCoreApplication
 from qgis.PyQt.QtGui import QIcon
 
 from ..engine.errors import EngineError
@@ -20,6 +19,8 @@ from ..plugin.about import RESOURCES
 from ..plugin.environment import Environment
 from .engine_process import run_job
 from .layers import destination_file, require_writable
+from .parameters import tr
+from .results import dress_layer
 
 
 def profile_folder() -> Path:
@@ -49,7 +50,7 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
     """Base of the algorithms; subclasses fill in the constants and the methods.
 
     Order in every file: constants, `displayName` to `shortHelpString`, `initAlgorithm`, `settings`,
-    `prepareAlgorithm`, `processAlgorithm`, `postProcessAlgorithm`.
+    `prepareAlgorithm`, `processAlgorithm`.
     """
 
     NAME = ""
@@ -57,9 +58,8 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
     TAGS = ""
     NEEDS_ENGINE = True
 
-    def tr(self, text):
-        """Translate `text`."""
-        return QCoreApplication.translate("CadastralVectorizer", text)
+    tr = staticmethod(tr)
+    _dressing = None  # of the result layer: what `dress_layer` takes behind the context
 
     def createInstance(self):  # noqa: N802
         return type(self)()
@@ -78,6 +78,19 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
 
     def groupId(self):  # noqa: N802
         return "buildings"
+
+    def declare(self, *declared):
+        """Add parameters, each as `parameters.Parameter`, in this order."""
+        self._fields = {one.field: (one.definition.name(), one.read) for one in declared if one.field}
+        for one in declared:
+            self.addParameter(one.definition)
+
+    def values(self, parameters, context):
+        """What was chosen, by the fields of the job's configuration that the parameters declare."""
+        return {
+            field: read(self.parameterDefinition(name), parameters, context)
+            for field, (name, read) in self._fields.items()
+        }
 
     def settings(self, parameters, context):
         """The job's configuration with blank paths, validated before the run; None if there is none."""
@@ -109,3 +122,8 @@ class CadastralAlgorithm(QgsProcessingAlgorithm):
     def run_engine(self, job, config, feedback):
         """Run one job of the engine. Returns its result. Raises `EngineError`."""
         return run_job(engine_environment().require(), job, config.to_dict(), feedback)
+
+    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
+        if self._dressing:
+            dress_layer(context, *self._dressing)
+        return {}

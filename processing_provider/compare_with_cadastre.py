@@ -11,10 +11,11 @@ from qgis.core import QgsProcessingOutputNumber
 from ..engine.config import CompareConfig
 from ..engine.errors import InvalidParameter
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .layers import new_file, write_buildings, write_polygons
 from .reports import publish_figures
-from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+from .results import Result, facts_of, write_geopackage_metadata
 
 STATUSES = ("unchanged", "modified", "shifted", "split", "merged", "new", "demolished")
 
@@ -42,33 +43,31 @@ class CompareWithCadastre(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        for parameter in (
+        self.declare(
             p.polygons("INPUT", tr("Detected buildings"),
                 tr("Polygons that show the present, in any CRS, for example of 'Vectorize buildings'.")),
             p.polygons("CADASTRE", tr("Cadastre"), tr("Polygons of the buildings on record, in any CRS.")),
-            p.field("CADASTRE_ID", tr("Identifier in the cadastre"), parent="CADASTRE", help_text=
+            p.column("CADASTRE_ID", tr("Identifier in the cadastre"), parent="CADASTRE", help_text=
                 tr("Field that names a building. Empty: the field 'id', or else the number of the feature.")),
             p.polygons("AREA", tr("Area to compare in"), optional=True, help_text=
                 tr("Polygons inside which buildings were looked for, in any CRS. Empty: everywhere, and what "
                    "lies outside the orthophoto counts as demolished.")),
             p.number("TOLERANCE", tr("Tolerance of outlines (metres)"),
                 tr("Outlines closer than this along 95 % of their length are unchanged."),
-                default=0.5, minimum=0.01, maximum=100.0),
+                field="tolerance_m", default=0.5, minimum=0.01, maximum=100.0),
             p.number("SHIFT", tr("Smallest shift (metres)"),
                 tr("A building of the same shape that is farther than this from its place is shifted."),
-                default=0.5, minimum=0.01, maximum=100.0),
+                field="shift_m", default=0.5, minimum=0.01, maximum=100.0),
             p.number("MIN_AREA", tr("Smallest new building (square metres)"),
                 tr("Smaller detections that are not in the cadastre are left out; the log says how many."),
-                default=10.0, minimum=0.0, maximum=1e6),
+                field="min_area_m2", default=10.0, minimum=0.0, maximum=1e6),
             p.number("MIN_OVERLAP", tr("Least overlap (0.05 to 0.95)"),
                 tr("Share of the smaller of two outlines that both must cover to be the same building."),
-                default=0.3, minimum=0.05, maximum=0.95, advanced=True),
+                field="min_overlap", default=0.3, minimum=0.05, maximum=0.95, advanced=True),
             p.polygon_sink("OUTPUT", tr("Changes"),
                 tr("One polygon per finding, in the CRS of the cadastre; 'status' says what it is.")),
-            p.file_destination("FIGURES", tr("Figures"), tr("The numbers of buildings, for other programs."),
-                file_filter=tr("JSON files (*.json)")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+            shared.figures(tr("The numbers of buildings, for other programs.")),
+        )  # fmt: skip
         for status in STATUSES:
             self.addOutput(QgsProcessingOutputNumber(status.upper(), tr("Polygons:") + " " + tr(status)))
         self.addOutput(QgsProcessingOutputNumber("MEDIAN_DX", tr("Median shift to the east (metres)")))
@@ -80,16 +79,8 @@ class CompareWithCadastre(CadastralAlgorithm):
         if field and cadastre is not None and cadastre.fields().lookupField(field) < 0:
             known = ", ".join(known.name() for known in cadastre.fields())
             raise InvalidParameter(f"The cadastre has no field '{field}'", f"Choose one of: {known}")
-        return CompareConfig(
-            predicted="-",
-            cadastre="-",
-            output="-",
-            cadastre_id=field or "id",
-            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
-            shift_m=self.parameterAsDouble(parameters, "SHIFT", context),
-            min_overlap=self.parameterAsDouble(parameters, "MIN_OVERLAP", context),
-            min_area_m2=self.parameterAsDouble(parameters, "MIN_AREA", context),
-        )
+        values = self.values(parameters, context)
+        return CompareConfig(predicted="-", cadastre="-", output="-", cadastre_id=field or "id", **values)
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
@@ -126,7 +117,3 @@ class CompareWithCadastre(CadastralAlgorithm):
         counts = {status.upper(): result["summary"][status]["findings"] for status in STATUSES}
         shift = {name.upper(): result["figures"][f"{name}_m"] for name in ("median_dx", "median_dy")}
         return {**outputs, **counts, **{name: value for name, value in shift.items() if value is not None}}
-
-    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
-        dress_layer(context, *self._dressing)
-        return {}

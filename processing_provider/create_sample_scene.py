@@ -34,43 +34,31 @@ class CreateSampleScene(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        for parameter in (
+        self.declare(
             p.number("WIDTH", tr("Width (pixels)"), tr("Width of the orthophoto."),
-                default=1024, minimum=64, maximum=16384),
+                field="width_px", default=1024, minimum=64, maximum=16384),
             p.number("HEIGHT", tr("Height (pixels)"), tr("Height of the orthophoto."),
-                default=1024, minimum=64, maximum=16384),
+                field="height_px", default=1024, minimum=64, maximum=16384),
             p.number("PIXEL_SIZE", tr("Ground pixel (metres)"), tr("Edge of a pixel on the ground."),
-                default=0.2, minimum=0.03, maximum=2.0),
+                field="pixel_m", default=0.2, minimum=0.03, maximum=2.0),
             p.choice("STYLE", tr("Regional style"), tr("How houses, roofs and ground look."),
-                options=[tr(style.replace("_", " ").capitalize()) for style in STYLES]),
+                field="style", options=[tr(style.replace("_", " ").capitalize()) for style in STYLES], values=STYLES),
             p.number("DENSITY", tr("Density (0 to 1)"), tr("Share of the parcels that carry a building."),
-                default=0.8, minimum=0.0, maximum=1.0),
-            p.crs("CRS", tr("CRS"), tr("Coordinate reference system of the scene."), default="EPSG:32633"),
+                field="density", default=0.8, minimum=0.0, maximum=1.0),
+            p.crs("CRS", tr("CRS"), tr("Coordinate reference system of the scene."), default="EPSG:32633",
+                field="crs"),
             p.number("ROTATION", tr("Rotation (degrees)"),
                 tr("Of the pixel grid against north, counter-clockwise."),
-                default=0.0, minimum=-360.0, maximum=360.0, advanced=True),
+                field="rotation_deg", default=0.0, minimum=-360.0, maximum=360.0, advanced=True),
             p.number("SEED", tr("Seed"), tr("Another number gives another scene."),
-                default=1, minimum=0, maximum=2**31 - 1),
+                field="seed", default=1, minimum=0, maximum=2**31 - 1),
             p.raster_destination("OUTPUT", tr("Orthophoto"), tr("GeoTIFF to write.")),
             p.polygon_sink("OUTLINES", tr("True outlines"), tr("One polygon per building.")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        )  # fmt: skip
         self.addOutput(QgsProcessingOutputNumber("BUILDINGS", tr("Number of buildings")))
 
     def settings(self, parameters, context):
-        crs = self.parameterAsCrs(parameters, "CRS", context)
-        return SceneConfig(
-            raster="-",
-            outlines="-",
-            width_px=self.parameterAsInt(parameters, "WIDTH", context),
-            height_px=self.parameterAsInt(parameters, "HEIGHT", context),
-            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
-            style=STYLES[self.parameterAsEnum(parameters, "STYLE", context)],
-            density=self.parameterAsDouble(parameters, "DENSITY", context),
-            crs=crs.authid() or crs.toWkt(),
-            rotation_deg=self.parameterAsDouble(parameters, "ROTATION", context),
-            seed=self.parameterAsInt(parameters, "SEED", context),
-        )
+        return SceneConfig(raster="-", outlines="-", **self.values(parameters, context))
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802

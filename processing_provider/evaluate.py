@@ -11,11 +11,12 @@ from qgis.core import QgsProcessingOutputNumber
 from ..engine.accuracy_limits import ORDER_P0393
 from ..engine.config import EvaluateConfig
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .layers import new_file, write_buildings, write_polygons
 from .rasters import Orthophoto, model_pixel_m
 from .reports import publish, publish_figures, push_link
-from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+from .results import Result, facts_of, write_geopackage_metadata
 
 FIGURES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AP_small_m2", "AP_medium_m2", "AP_large_m2",
@@ -50,7 +51,7 @@ class Evaluate(CadastralAlgorithm):
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
         classes = [tr("The limit below")] + [f"{tr(name).capitalize()} ({limit:.2f} m)" for name, limit in ORDER_P0393]
-        for parameter in (
+        self.declare(
             p.polygons("INPUT", tr("Predicted buildings"),
                 tr("Polygons to be judged; a field 'score' orders them.")),
             p.polygons("REFERENCE", tr("Reference buildings"), tr("Polygons taken for true.")),
@@ -63,16 +64,17 @@ class Evaluate(CadastralAlgorithm):
                 tr("Judged like the first and shown beside it in the report.")),
             p.switch("SURVEYED", tr("The reference was surveyed in the field"),
                 tr("Measured independently of the orthophoto and at least three times more accurate than the "
-                   "limit. Only then do the figures say something about absolute accuracy."), default=False),
+                   "limit. Only then do the figures say something about absolute accuracy."),
+                field="surveyed", default=False),
             p.choice("ACCURACY_CLASS", tr("Limit for corners by land category"),
                 tr("Limiting mean-square error of characteristic points after order P/0393 (2020)."),
                 options=classes),
             p.number("LIMIT", tr("Limit for corners (metres)"),
                 tr("Limiting mean-square error of corner positions, where no land category is chosen."),
-                default=0.1, minimum=0.001, maximum=100.0, advanced=True),
+                field="limit_m", default=0.1, minimum=0.001, maximum=100.0, advanced=True),
             p.number("PIXEL_SIZE", tr("Ground pixel (metres, 0 = of the orthophoto)"),
                 tr("For figures that are counted in pixels. Without it and without an orthophoto they are left out."),
-                default=0.0, minimum=0.0, maximum=100.0, advanced=True),
+                field="pixel_m", default=0.0, minimum=0.0, maximum=100.0, advanced=True),
             p.number("SMALL_AREA", tr("Small buildings are below (square metres)"),
                 tr("Figures by size: the limit between small and medium buildings."),
                 default=50.0, minimum=0.0, maximum=1e6, advanced=True),
@@ -81,33 +83,25 @@ class Evaluate(CadastralAlgorithm):
                 default=250.0, minimum=0.0, maximum=1e6, advanced=True),
             p.polygon_sink("OUTPUT", tr("Matches"), optional=True, help_text=
                 tr("One polygon per predicted or missed building; 'kind' says what it is.")),
-            p.file_destination("REPORT", tr("Report"), tr("Page with all figures and pictures."),
-                file_filter=tr("Web pages (*.html)")),
-            p.file_destination("FIGURES", tr("Figures"), tr("All figures, for other programs."),
-                file_filter=tr("JSON files (*.json)")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+            shared.report(tr("Page with all figures and pictures.")),
+            shared.figures(tr("All figures, for other programs.")),
+        )  # fmt: skip
         for name in FIGURES:
             self.addOutput(QgsProcessingOutputNumber(name, name))
 
     def settings(self, parameters, context):
-        limits = self.parameterAsDouble(parameters, "LIMIT", context), *(limit for _, limit in ORDER_P0393)
-        sizes = (self.parameterAsDouble(parameters, name, context) for name in ("SMALL_AREA", "LARGE_AREA"))
-        return EvaluateConfig(
-            predicted="-",
-            reference="-",
-            limit_m=limits[self.parameterAsEnum(parameters, "ACCURACY_CLASS", context)],
-            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
-            surveyed=self.parameterAsBool(parameters, "SURVEYED", context),
-            size_limits_m2=tuple(sizes),
-        )
+        values = self.values(parameters, context)
+        category = self.parameterAsEnum(parameters, "ACCURACY_CLASS", context)
+        if category:
+            values["limit_m"] = ORDER_P0393[category - 1][1]
+        sizes = tuple(self.parameterAsDouble(parameters, name, context) for name in ("SMALL_AREA", "LARGE_AREA"))
+        return EvaluateConfig(predicted="-", reference="-", size_limits_m2=sizes, **values)
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
         raster = self.parameterAsRasterLayer(parameters, "RASTER", context)
         self._photo = Orthophoto.of(raster) if raster else None
         self._others = self.parameterAsLayerList(parameters, "OTHERS", context)
-        self._dressing = None
         return True
 
     @explained
@@ -161,8 +155,3 @@ class Evaluate(CadastralAlgorithm):
                 outputs["REPORT"] = report
         known = {name: result["figures"].get(name) for name in FIGURES}
         return {**outputs, **{name: value for name, value in known.items() if value is not None}}
-
-    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
-        if self._dressing:
-            dress_layer(context, *self._dressing)
-        return {}

@@ -10,6 +10,7 @@ from qgis.core import QgsProcessingOutputFile, QgsProcessingOutputNumber
 
 from ..engine.finetune_config import ExportConfig
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .layers import write_polygons
 from .rasters import Orthophoto
@@ -36,54 +37,39 @@ class ExportTrainingData(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        for parameter in (
+        self.declare(
             p.rasters("INPUT", tr("Orthophotos"),
                 tr("One or several, in any CRS and of any ground pixel. Of XYZ, WMS and other layers QGIS draws what "
                    "lies around the outlines, or the annotated area.")),
-            p.polygons("ANNOTATIONS", tr("Outlines of buildings"), tr("Drawn by hand, in any CRS; holes are kept.")),
-            p.polygons("AREA", tr("Annotated area"), optional=True, help_text=
-                tr("Polygons in which every building is outlined. Empty: everywhere.")),
-            p.polygons("NEGATIVES", tr("No buildings"), optional=True, help_text=
-                tr("Polygons around what was taken for a building and is none, such as yards or buses; also outside "
-                   "the annotated area. Training looks there more often.")),
+            shared.annotations(optional=False),
+            shared.annotated_area(),
+            shared.negatives(),
             p.number("PIXEL_SIZE", tr("Ground pixel (metres)"),
                 tr("Of the images; coarser orthophotos keep their own."),
-                default=0.12, minimum=0.02, maximum=2.0),
+                field="pixel_m", default=0.12, minimum=0.02, maximum=2.0),
             p.number("CHIP_SIZE", tr("Size of the images (pixels)"), tr("Edge of the training images."),
-                default=768, minimum=128, maximum=4096),
+                field="chip_px", default=768, minimum=128, maximum=4096),
             p.number("OVERLAP", tr("Overlap (pixels)"),
                 tr("How far training images reach into each other, at most half of their size."),
-                default=128, minimum=0, maximum=2048, advanced=True),
+                field="overlap_px", default=128, minimum=0, maximum=2048, advanced=True),
             p.number("EMPTY_SHARE", tr("Share of images without buildings (0 to 0.9)"),
-                tr("They teach what is no building."), default=0.2, minimum=0.0, maximum=0.9),
+                tr("They teach what is no building."), field="empty_share", default=0.2, minimum=0.0, maximum=0.9),
             p.number("VALIDATION_SHARE", tr("Share kept aside to measure with (0 to 0.8)"),
-                tr("Of the buildings, in whole blocks of ground."), default=0.2, minimum=0.0, maximum=0.8),
+                tr("Of the buildings, in whole blocks of ground."),
+                field="val_share", default=0.2, minimum=0.0, maximum=0.8),
             p.number("BLOCK_SIZE", tr("Size of the blocks (metres, 0 = automatic)"),
                 tr("Edge of the blocks of ground that are learnt from or kept aside."),
-                default=0.0, minimum=0.0, maximum=100000.0, advanced=True),
-            p.number("SEED", tr("Seed"), tr("Another number keeps other blocks aside."),
-                default=1, minimum=0, maximum=2**31 - 1, advanced=True),
+                field="block_m", default=0.0, minimum=0.0, maximum=100000.0, advanced=True),
+            shared.seed(tr("Another number keeps other blocks aside.")),
             p.folder_destination("OUTPUT_FOLDER", tr("Folder of training data"),
                 tr("An empty or new folder, or one of training data, which is replaced.")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        )  # fmt: skip
         for name in ("TRAIN", "VALIDATION", "SKIPPED"):
             self.addOutput(QgsProcessingOutputNumber(f"{name}_BUILDINGS", tr(f"{name.capitalize()} buildings")))
         self.addOutput(QgsProcessingOutputFile("REPORT", tr("Report")))
 
     def settings(self, parameters, context):
-        return ExportConfig(
-            rasters=("-",),
-            annotations="-",
-            output_folder="-",
-            pixel_m=self.parameterAsDouble(parameters, "PIXEL_SIZE", context),
-            chip_px=self.parameterAsInt(parameters, "CHIP_SIZE", context),
-            overlap_px=self.parameterAsInt(parameters, "OVERLAP", context),
-            empty_share=self.parameterAsDouble(parameters, "EMPTY_SHARE", context),
-            val_share=self.parameterAsDouble(parameters, "VALIDATION_SHARE", context),
-            block_m=self.parameterAsDouble(parameters, "BLOCK_SIZE", context),
-            seed=self.parameterAsInt(parameters, "SEED", context),
-        )
+        return ExportConfig(rasters=("-",), output_folder="-", **self.values(parameters, context))
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import EngineError, InvalidParameter, JobFolderError, OutputError
-from ..engine.finetune_config import chip_pixel_m
+from ..engine.errors import EngineError, JobFolderError
 from ..engine.job_folder import require_plain
 from ..plugin.about import version
-from .algorithm import CadastralAlgorithm, profile_folder
+from .algorithm import profile_folder
 from .engine_process import Feedback, JobFailed
-from .layers import content_hash, write_polygons
-from .rasters import Orthophoto, model_pixel_m
 
 _REFUSED = {"InvalidParameter", "RasterError", "VectorError", "AreaOutside", "ModelPackageError"}
 """Kinds of error after which there is nothing to continue, unless the work had begun."""
@@ -70,59 +66,6 @@ def job_folder(given: str, mark: str, feedback: Feedback) -> Iterator[Path]:
             feedback.pushInfo(f"Work done so far is kept in {folder}; the same run again continues it")
         raise
     _remove(folder, given)
-
-
-def run_training(
-    job: str, algorithm: CadastralAlgorithm, config: Any, photos: Sequence[Orthophoto], parameters, context, feedback,
-    *, layers: Sequence[str], files: Sequence[str],
-) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """Train to a model package in a job folder; give the engine's result and the outputs that are files.
-
-    Args:
-        job: engine job that trains.
-        config: its configuration, whose paths are filled in: ``output``, ``work_folder``, ``rasters`` with their
-            ``crs``, ``report`` and ``figures`` where it has them, and one for each of the `layers`.
-        photos: those that are no files are drawn around the annotated area, or else around the annotations.
-        layers: fields whose drawings go to the engine as GeoPackages; parameters have their names in capitals.
-        files: what is learnt from besides, and the base model; a run is continued only while they stay the same.
-
-    Raises:
-        InvalidParameter: the package would be no zip file.
-        RasterError, VectorError: an orthophoto cannot be drawn there.
-        OutputError: report or figures cannot be written where they are wanted.
-    """
-    output = algorithm.parameterAsFileOutput(parameters, "OUTPUT_MODEL", context)
-    if Path(output).suffix.lower() != ".zip":
-        raise InvalidParameter(f"The model package {output} is no zip file", "Name it .zip")
-    wanted = [f for f in ("report", "figures") if hasattr(config, f)]
-    pages = {f: algorithm.parameterAsFileOutput(parameters, f.upper(), context) for f in wanted}
-    sources = {f: algorithm.parameterAsSource(parameters, f.upper(), context) for f in layers}
-    hashes = {field: content_hash(source) for field, source in sources.items()}
-    asked = {**config.to_dict(), **hashes, "photos": [[photo.source, photo.crs_wkt] for photo in photos]}
-    mark = fingerprint(asked, *(photo.path for photo in photos), *files)
-    with job_folder(algorithm.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
-        paths = {"output": output, "work_folder": str(folder / "work")}
-        if photos:
-            ground = [sources["area"] or sources["annotations"]]
-            pixel_m = chip_pixel_m(getattr(config, "pixel_m", 0.0) or model_pixel_m(config.base))
-            paths["rasters"] = tuple(photo.file(folder, ground, pixel_m, context, feedback) for photo in photos)
-            paths["crs"] = tuple(photo.crs_wkt for photo in photos)
-        for field, source in sources.items():
-            paths[field] = str(folder / f"{field}-{hashes[field][:16]}.gpkg") if source is not None else ""
-            if source is not None and not Path(paths[field]).exists():
-                write_polygons(source, Path(paths[field]), context)
-        for field, path in pages.items():
-            paths[field] = str(folder / Path(path).name) if path else ""
-        result = algorithm.run_engine(job, dataclasses.replace(config, **paths), feedback)
-        outputs = {"OUTPUT_MODEL": output, "MODEL_HASH": result["model_hash"]}
-        for field, path in pages.items():
-            if path:
-                try:
-                    shutil.move(paths[field], path)
-                except OSError as error:
-                    raise OutputError(f"{path} cannot be written ({error.strerror})", "Choose another") from error
-                outputs[field.upper()] = path
-    return result, outputs
 
 
 def _remove(folder: Path, given: str) -> None:

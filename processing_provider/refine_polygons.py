@@ -8,13 +8,13 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber
 
-from ..engine.config import DEVICES, PRECISIONS, REGULARIZATIONS, SMOOTHINGS
 from ..engine.refine_config import RefineConfig
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .layers import write_drawings
 from .rasters import Orthophoto, model_pixel_m
-from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+from .results import Result, facts_of, write_geopackage_metadata
 
 
 class RefinePolygons(CadastralAlgorithm):
@@ -39,73 +39,39 @@ class RefinePolygons(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
-        smoothings = [tr("None"), tr("Opening and closing"), tr("Gaussian blur"), tr("Active contour"), tr("Spline")]
-        for parameter in (
+        self.declare(
             p.drawings("INPUT", tr("Rough polygons or strokes"),
                 tr("One feature per building, in any CRS: boxes, coarse polygons, or lines along the middle of "
                    "the roof.")),
             p.raster("RASTER", tr("Orthophoto"),
                 tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue), or one. Of XYZ, WMS "
                    "and other layers QGIS draws what lies around the drawings.")),
-            p.file("MODEL", tr("Model package"),
-                tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
-                file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
+            shared.model(),
             p.number("STROKE_WIDTH", tr("Width of strokes (metres)"),
                 tr("Lines count as drawn with a brush this wide. It should stay within the roof."),
-                default=4.0, minimum=0.1, maximum=100.0),
-            p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
-                tr("How far an outline may move when it is simplified and squared. The network rounds corners by "
-                   "about a metre; much less keeps the rounding."),
-                default=1.0, minimum=0.0, maximum=10.0),
-            p.choice("REGULARIZATION", tr("Regularization"),
-                tr("Which angles the outlines are made of. One that would move too far keeps its shape."),
-                options=angles, default=1),
+                field="stroke_width_m", default=4.0, minimum=0.1, maximum=100.0),
+            shared.tolerance(),
+            shared.regularization(),
             p.number("PASSES", tr("Passes"),
                 tr("How often the network looks; each time it starts from what it drew before. Boxes and strokes "
                    "gain by a second pass."),
-                default=2, minimum=1, maximum=10, advanced=True),
+                field="passes", default=2, minimum=1, maximum=10, advanced=True),
             p.number("MIN_CERTAINTY", tr("Lowest score of a new outline (0 to 1)"),
                 tr("Where the network expects to fit worse, the drawing is kept."),
-                default=0.5, minimum=0.0, maximum=1.0, advanced=True),
+                field="min_certainty", default=0.5, minimum=0.0, maximum=1.0, advanced=True),
             p.bands("BANDS", tr("Bands for red, green and blue"),
-                tr("Three bands in this order, or one. Empty: as the orthophoto says."), parent="RASTER"),
-            p.choice("SMOOTHING", tr("Smoothing of masks"),
-                tr("Before they are outlined. Rounds corners; worth a try where masks are ragged."),
-                options=smoothings, advanced=True),
-            p.number("SMOOTHING_SIZE", tr("Reach of the smoothing (metres)"),
-                tr("Radius of the opening, sigma of the blur, or deviation of the curve."),
-                default=0.3, minimum=0.01, maximum=10.0, advanced=True),
-            p.choice("DEVICE", tr("Device"),
-                tr("Where the network runs; automatic takes a graphics card if there is one."),
-                options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
-            p.choice("PRECISION", tr("Precision"),
-                tr("Number format inside the network; bfloat16 is faster where the processor knows it."),
-                options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+                tr("Three bands in this order, or one. Empty: as the orthophoto says."), field="bands",
+                parent="RASTER"),
+            *shared.smoothing(),
+            shared.device(tr("Where the network runs; automatic takes a graphics card if there is one.")),
+            shared.precision(),
             p.polygon_sink("OUTPUT", tr("Refined"), tr("One feature per feature of the input, in its CRS.")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        )  # fmt: skip
         self.addOutput(QgsProcessingOutputNumber("FEATURES", tr("Number of features")))
         self.addOutput(QgsProcessingOutputNumber("REFINED", tr("Number of refined features")))
 
     def settings(self, parameters, context):
-        model = self.parameterAsString(parameters, "MODEL", context)
-        return RefineConfig(
-            input="-",
-            raster="-",
-            output="-",
-            model=str(Path(model).parent) if model.endswith("model.json") else model,
-            stroke_width_m=self.parameterAsDouble(parameters, "STROKE_WIDTH", context),
-            passes=self.parameterAsInt(parameters, "PASSES", context),
-            min_certainty=self.parameterAsDouble(parameters, "MIN_CERTAINTY", context),
-            smoothing=SMOOTHINGS[self.parameterAsEnum(parameters, "SMOOTHING", context)],
-            smoothing_m=self.parameterAsDouble(parameters, "SMOOTHING_SIZE", context),
-            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
-            regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
-            bands=tuple(self.parameterAsInts(parameters, "BANDS", context)),
-            device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
-            precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
-        )
+        return RefineConfig(input="-", raster="-", output="-", **self.values(parameters, context))
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
@@ -132,7 +98,3 @@ class RefinePolygons(CadastralAlgorithm):
         self._dressing = output, facts, self.tr("Refined"), "buildings.qml"
         write_geopackage_metadata(output, facts)
         return {"OUTPUT": output, "FEATURES": result["features"], "REFINED": result["refined"]}
-
-    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
-        dress_layer(context, *self._dressing)
-        return {}

@@ -6,11 +6,12 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from ..engine.config import REGULARIZATIONS, RegularizeConfig
+from ..engine.config import RegularizeConfig
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .layers import write_polygons
-from .results import Result, dress_layer, facts_of, write_geopackage_metadata
+from .results import Result, facts_of, write_geopackage_metadata
 
 
 class RegularizePolygons(CadastralAlgorithm):
@@ -33,34 +34,22 @@ class RegularizePolygons(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
-        for parameter in (
+        self.declare(
             p.polygons("INPUT", tr("Polygons"), tr("Building outlines in any CRS.")),
-            p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
-                tr("How far an outline may move when it is simplified and squared."),
-                default=0.4, minimum=0.0, maximum=10.0),
-            p.choice("REGULARIZATION", tr("Regularization"),
-                tr("Which angles the outlines are made of. One that would move too far keeps its shape."),
-                options=angles, default=1),
+            shared.tolerance(
+                tr("How far an outline may move when it is simplified and squared."), default=0.4),
+            shared.regularization(),
             p.number("MIN_AREA", tr("Smallest polygon (square metres)"),
                 tr("Smaller ones are left out; the log says how many."),
-                default=0.0, minimum=0.0, maximum=1e6),
+                field="min_area_m2", default=0.0, minimum=0.0, maximum=1e6),
             p.number("SNAP", tr("Snapping distance (metres)"),
                 tr("Neighbours closer than this get one common wall."),
-                default=0.3, minimum=0.0, maximum=5.0, advanced=True),
+                field="snap_m", default=0.3, minimum=0.0, maximum=5.0, advanced=True),
             p.polygon_sink("OUTPUT", tr("Regularized"), tr("One polygon per outline, in the CRS of the input.")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        )  # fmt: skip
 
     def settings(self, parameters, context):
-        return RegularizeConfig(
-            input="-",
-            output="-",
-            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
-            regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
-            min_area_m2=self.parameterAsDouble(parameters, "MIN_AREA", context),
-            snap_m=self.parameterAsDouble(parameters, "SNAP", context),
-        )
+        return RegularizeConfig(input="-", output="-", **self.values(parameters, context))
 
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
@@ -79,7 +68,3 @@ class RegularizePolygons(CadastralAlgorithm):
         self._dressing = output, facts, self.tr("Regularized"), "buildings.qml"
         write_geopackage_metadata(output, facts)
         return {"OUTPUT": output}
-
-    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
-        dress_layer(context, *self._dressing)
-        return {}

@@ -36,16 +36,15 @@ class SetUpEnvironment(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        for parameter in (
+        self.declare(
             p.folder("WHEELS", tr("Folder of wheels"),
-                tr("Install from these files, without a network. Empty: from the package index.")),
+                tr("Install from these files, without a network. Empty: from the package index."), field="wheels"),
             p.file("PYTHON", tr("Python interpreter"),
                 tr("Python 3.11 to 3.14 with venv. Empty: the first suitable one on this computer."),
-                file_filter=tr("All files (*)"), advanced=True),
+                file_filter=tr("All files (*)"), field="python", advanced=True),
             p.switch("ANEW", tr("Make it anew"), tr("Remove the environment first, even if it works."),
-                default=False, advanced=True),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+                field="anew", default=False, advanced=True),
+        )  # fmt: skip
         self.addOutput(QgsProcessingOutputString("ENVIRONMENT", tr("Folder of the environment")))
         self.addOutput(QgsProcessingOutputString("PYTHON_VERSION", tr("Version of Python")))
         self.addOutput(QgsProcessingOutputString("VERSIONS", tr("Versions of the packages")))
@@ -54,12 +53,7 @@ class SetUpEnvironment(CadastralAlgorithm):
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         environment = engine_environment()
-        description = environment.make(
-            feedback,
-            wheels=self.parameterAsString(parameters, "WHEELS", context),
-            python=self.parameterAsString(parameters, "PYTHON", context),
-            anew=self.parameterAsBool(parameters, "ANEW", context),
-        )
+        description = environment.make(feedback, **self.values(parameters, context))
         versions = ", ".join(f"{name} {number}" for name, number in description["versions"].items())
         devices = ", ".join(f"{device['id']} ({device['name']})" for device in description["devices"])
         feedback.pushInfo(f"Python {description['python']}: {versions}")

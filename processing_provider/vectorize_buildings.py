@@ -7,16 +7,15 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import DEVICES, LOOKS, PRECISIONS, REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
-from ..plugin.about import RESOURCES
+from ..engine.config import LOOKS, SeveralConfig, VectorizeConfig
+from ..models.manifest import BUNDLED
 from . import parameters as p
+from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder
 from .layers import content_hash, write_polygons
 from .rasters import LIMIT_PX, Orthophoto, model_pixel_m
-from .results import Result, dress_layer, facts_of, write_geopackage_metadata
-
-BUNDLED = RESOURCES / "models" / "bundled.zip"
+from .results import Result, facts_of, write_geopackage_metadata
 
 
 class VectorizeBuildings(CadastralAlgorithm):
@@ -42,107 +41,68 @@ class VectorizeBuildings(CadastralAlgorithm):
 
     def initAlgorithm(self, config=None):  # noqa: N802
         tr = self.tr
-        angles = [tr("None"), tr("Right angles"), tr("Right angles and diagonals"), tr("Any angle")]
-        smoothings = [tr("None"), tr("Opening and closing"), tr("Gaussian blur"), tr("Active contour"), tr("Spline")]
-        for parameter in (
+        self.declare(
             p.raster("INPUT", tr("Orthophoto"),
                 tr("Any raster GDAL opens, with a CRS and at least three bands (red, green, blue). Layers of web "
                    "services and other layers that are no files are drawn by QGIS first, up to {} million "
                    "pixels; choose an area to work in.").format(LIMIT_PX // 1_000_000)),
             p.polygons("AREA", tr("Area to work in"), optional=True, help_text=
                 tr("Polygons that bound the work, in any CRS. Empty: the whole orthophoto.")),
-            p.file("MODEL", tr("Model package"),
-                tr("A zip file, or a folder with model.json in it. Empty: the model of the plugin."),
-                file_filter=tr("Model packages (*.zip *.json)") + ";;" + tr("All files (*)")),
+            shared.model(),
             p.number("SCORE_THRESHOLD", tr("Lowest score (0 to 1)"),
                 tr("Buildings the network is less sure of are left out. Lower finds more, also false ones."),
-                default=0.5, minimum=0.0, maximum=1.0),
+                field="score_threshold", default=0.5, minimum=0.0, maximum=1.0),
             p.switch("REFINE", tr("Sharpen outlines with the second network"),
-                tr("Outlines follow the image more closely; takes longer."), default=True),
+                tr("Outlines follow the image more closely; takes longer."), field="refine", default=True),
             p.choice("LOOKS", tr("Looks at the image"),
                 tr("From how many directions the first network looks at every place; what all agree on counts. Four "
                    "find more buildings and outline them better, and take up to four times as long."),
                 options=[tr("As the model recommends (usually one)"), tr("One"), tr("Two: upright and upside down"),
-                         tr("Four: in all quarter turns")]),
-            p.number("TOLERANCE", tr("Simplification tolerance (metres)"),
-                tr("How far an outline may move when it is simplified and squared. The network rounds corners by "
-                   "about a metre; much less keeps the rounding."),
-                default=1.0, minimum=0.0, maximum=10.0),
-            p.choice("REGULARIZATION", tr("Regularization"),
+                         tr("Four: in all quarter turns")], field="looks", values=LOOKS),
+            shared.tolerance(),
+            shared.regularization(
                 tr("Which angles the outlines are made of. One that would move too far keeps its shape; its "
-                   "attributes 'regularized' and 'check' say so."), options=angles, default=1),
+                   "attributes 'regularized' and 'check' say so.")),
             p.number("MIN_AREA", tr("Smallest building (square metres)"),
                 tr("Smaller ones are left out; the log says how many."),
-                default=6.0, minimum=0.0, maximum=1e6),
+                field="min_area_m2", default=6.0, minimum=0.0, maximum=1e6),
             p.number("TILE_SIZE", tr("Tile size (pixels, 0 = automatic)"),
                 tr("Edge of the pieces the orthophoto is worked in: 0, or 128 to 4096."),
-                default=0, minimum=0, maximum=4096, advanced=True),
+                field="tile_size_px", default=0, minimum=0, maximum=4096, advanced=True),
             p.number("OVERLAP", tr("Overlap of tiles (pixels, 0 = automatic)"),
                 tr("How far neighbouring pieces reach into each other, at most half of the tile size."),
-                default=0, minimum=0, maximum=2048, advanced=True),
+                field="overlap_px", default=0, minimum=0, maximum=2048, advanced=True),
             p.number("BATCH_SIZE", tr("Batch size (tiles, 0 = automatic)"),
                 tr("How many pieces the network sees at once; fewer need less memory."),
-                default=0, minimum=0, maximum=256, advanced=True),
-            p.choice("SMOOTHING", tr("Smoothing of masks"),
-                tr("Before they are outlined. Rounds corners; worth a try where masks are ragged."),
-                options=smoothings, advanced=True),
-            p.number("SMOOTHING_SIZE", tr("Reach of the smoothing (metres)"),
-                tr("Radius of the opening, sigma of the blur, or deviation of the curve."),
-                default=0.3, minimum=0.01, maximum=10.0, advanced=True),
+                field="batch_size", default=0, minimum=0, maximum=256, advanced=True),
+            *shared.smoothing(),
             p.switch("SPLIT_TERRACES", tr("Split fused terraces"),
                 tr("Takes rows of houses that were seen as one apart where a party wall shows."),
-                default=False, advanced=True),
-            p.choice("DEVICE", tr("Device"),
-                tr("Where the networks run; automatic takes a graphics card if there is one."),
-                options=[tr("Automatic"), "CPU", "CUDA", "MPS"], advanced=True),
-            p.choice("PRECISION", tr("Precision"),
-                tr("Number format inside the networks; bfloat16 is faster where the processor knows it."),
-                options=[tr("Automatic"), "float32", "bfloat16"], advanced=True),
+                field="split_terraces", default=False, advanced=True),
+            shared.device(tr("Where the networks run; automatic takes a graphics card if there is one.")),
+            shared.precision(
+                tr("Number format inside the networks; bfloat16 is faster where the processor knows it.")),
             p.rasters("MORE_INPUTS", tr("More orthophotos"),
                 tr("Worked on in the same run; they may differ in CRS and ground pixel. A building that several show "
                    "is kept once: as the one with the finer ground pixel, then the first in the list shows it, but "
                    "whole rather than cut by an edge."), optional=True, advanced=True),
             p.bands("BANDS", tr("Bands for red, green and blue"),
                 tr("Three bands in this order, or one for grey. Empty: as the orthophoto says, else the first three."),
-                parent="INPUT"),
+                field="bands", parent="INPUT"),
             p.switch("SKIP_UNREADABLE", tr("Leave out what cannot be read"),
                 tr("Damaged parts of the orthophoto are passed over with a warning instead of ending the run; the "
-                   "attributes 'edge' and 'check' mark the buildings beside them."), default=False, advanced=True),
-            p.folder("JOB_FOLDER", tr("Job folder"),
-                tr("Where unfinished work is kept so that a stopped run can go on. Empty: a folder in the "
-                   "QGIS profile, removed when the run is complete."), advanced=True),
+                   "attributes 'edge' and 'check' mark the buildings beside them."),
+                field="skip_unreadable", default=False, advanced=True),
+            shared.job_folder(),
             p.polygon_sink("OUTPUT", tr("Buildings"),
                 tr("One polygon per building, in the CRS of the orthophoto.")),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        )  # fmt: skip
         self.addOutput(QgsProcessingOutputNumber("BUILDINGS", tr("Number of buildings")))
         self.addOutput(QgsProcessingOutputNumber("SECONDS", tr("Seconds the engine worked")))
         self.addOutput(QgsProcessingOutputString("MODEL_HASH", tr("Hash of the model")))
 
     def settings(self, parameters, context):
-        model = self.parameterAsString(parameters, "MODEL", context)
-        return VectorizeConfig(
-            raster="-",
-            output="-",
-            job_folder="-",
-            model=str(Path(model).parent) if model.endswith("model.json") else model,
-            score_threshold=self.parameterAsDouble(parameters, "SCORE_THRESHOLD", context),
-            looks=LOOKS[self.parameterAsEnum(parameters, "LOOKS", context)],
-            refine=self.parameterAsBool(parameters, "REFINE", context),
-            smoothing=SMOOTHINGS[self.parameterAsEnum(parameters, "SMOOTHING", context)],
-            smoothing_m=self.parameterAsDouble(parameters, "SMOOTHING_SIZE", context),
-            split_terraces=self.parameterAsBool(parameters, "SPLIT_TERRACES", context),
-            tolerance_m=self.parameterAsDouble(parameters, "TOLERANCE", context),
-            regularization=REGULARIZATIONS[self.parameterAsEnum(parameters, "REGULARIZATION", context)],
-            min_area_m2=self.parameterAsDouble(parameters, "MIN_AREA", context),
-            tile_size_px=self.parameterAsInt(parameters, "TILE_SIZE", context),
-            overlap_px=self.parameterAsInt(parameters, "OVERLAP", context),
-            batch_size=self.parameterAsInt(parameters, "BATCH_SIZE", context),
-            bands=tuple(self.parameterAsInts(parameters, "BANDS", context)),
-            skip_unreadable=self.parameterAsBool(parameters, "SKIP_UNREADABLE", context),
-            device=DEVICES[self.parameterAsEnum(parameters, "DEVICE", context)],
-            precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
-        )
+        return VectorizeConfig(raster="-", output="-", job_folder="-", **self.values(parameters, context))
 
     @explained
     def prepareAlgorithm(self, parameters, context, feedback):  # noqa: N802
@@ -183,7 +143,3 @@ class VectorizeBuildings(CadastralAlgorithm):
         write_geopackage_metadata(output, self._dressing[1])
         numbers = {name.upper(): result[name] for name in ("buildings", "seconds", "model_hash")}
         return {"OUTPUT": output, **numbers}
-
-    def postProcessAlgorithm(self, context, feedback):  # noqa: N802
-        dress_layer(context, *self._dressing)
-        return {}

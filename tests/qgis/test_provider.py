@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from qgis.core import (
     QgsProcessingContext,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterNumber,
@@ -81,6 +82,23 @@ def test_every_parameter_of_every_algorithm_has_help_and_numbers_have_bounds(pro
                 assert definition.minimum() > -1e9
                 assert definition.maximum() < 1e12
                 assert definition.defaultValue() is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(PARAMETERS) - {"setupenvironment"}))
+def test_every_number_choice_and_switch_reaches_the_engine_s_configuration(provider, name):
+    algorithm, context = provider.algorithm(name).create(), QgsProcessingContext()
+    usual = algorithm.settings({}, context).to_dict()
+    for definition in algorithm.parameterDefinitions():
+        if isinstance(definition, QgsProcessingParameterNumber):
+            ends = definition.minimum(), definition.maximum()
+            other = next(end for end in ends if end != definition.defaultValue())
+        elif isinstance(definition, QgsProcessingParameterEnum):
+            other = len(definition.options()) - 1
+        elif isinstance(definition, QgsProcessingParameterBoolean):
+            other = not definition.defaultValue()
+        else:
+            continue
+        assert algorithm.settings({definition.name(): other}, context).to_dict() != usual, definition.name()
 
 
 def test_enums_keep_the_order_of_the_engine_s_choices(provider):
