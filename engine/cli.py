@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import typing
@@ -21,6 +22,7 @@ from .progress import ConsoleReporter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns the exit code."""
     keep_freed_memory()
+    wait_asleep()
     options = vars(build_parser().parse_args(arguments))
     command = options.pop("command")
     if command == "worker":
@@ -98,6 +100,12 @@ class _ResultPrinter(ConsoleReporter):
             print(values["message"], file=sys.stderr)
         else:
             super().emit(event, **values)
+
+
+def wait_asleep() -> None:
+    """Let torch's threads sleep while they wait for each other; has to come before torch. By default they spin, which
+    beside other programs, or our own threads, burns the very cores they wait for: the refiner took six times as long."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def keep_freed_memory() -> None:

@@ -51,6 +51,14 @@ def test_a_job_ends_in_one_result(tmp_path):
     assert (tmp_path / "s.tif").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks GNU's OpenMP what it was told")
+def test_threads_sleep_while_they_wait(monkeypatch):
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "true")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    told = subprocess.run([*LAUNCH, "probe"], capture_output=True, text=True, timeout=120).stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told
+
+
 @pytest.mark.parametrize(
     "request_line",
     ["", "no json", "[]", '{"job": "scene"}', '{"job": "dance", "config": {}}', '{"job": "scene", "config": {"x": 1}}',
