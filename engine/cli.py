@@ -104,7 +104,7 @@ class _ResultPrinter(ConsoleReporter):
 
 def wait_asleep() -> None:
     """Let torch's threads sleep while they wait for each other; has to come before torch. By default they spin, which
-    beside other programs, or our own threads, burns the very cores they wait for: the refiner took six times as long."""
+    beside other programs or threads of ours burns the very cores they wait for: the refiner took six times as long."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
