@@ -24,8 +24,8 @@ import numpy as np
 from cadastral_vectorizer.engine.calibration import raw_score
 from cadastral_vectorizer.engine.chips.blocks import Block, choose_validation
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.config import FinetuneConfig
 from cadastral_vectorizer.engine.finetune import finetune
-from cadastral_vectorizer.engine.finetune_config import FinetuneConfig
 from cadastral_vectorizer.engine.progress import ConsoleReporter
 from cadastral_vectorizer.engine.training.chips import UNKNOWN, Chip, load_chips
 from cadastral_vectorizer.engine.training.validate import validate_detector

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cadastral_vectorizer.engine.refiner_config import TrainRefinerConfig
+from cadastral_vectorizer.engine.config import TrainRefinerConfig
 from cadastral_vectorizer.engine.training.chips import load_chips
 from cadastral_vectorizer.engine.training.pairs import DamagedTruth, Pair, PredictedMasks
 from cadastral_vectorizer.engine.training.refiner import evaluate_refiner

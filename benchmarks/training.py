@@ -22,8 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cadastral_vectorizer.engine.config import TrainDetectorConfig
-from cadastral_vectorizer.engine.finetune_config import ARCHITECTURES
+from cadastral_vectorizer.engine.config import ARCHITECTURES, TrainDetectorConfig
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.scene_chips import write_scene_chips
 

@@ -20,10 +20,10 @@ from rasterio.features import rasterize
 from .chips.annotations import NONE, Annotations, Drawing, clean_annotations
 from .chips.blocks import Block, choose_block_m, choose_validation, lay_blocks, windows
 from .chips.folder import ChipWriter
+from .config import ExportConfig
 from .contracts import Box, Grid
 from .crs import transform_geometries
 from .errors import OutputError, VectorError
-from .finetune_config import ExportConfig
 from .progress import Reporter
 from .raster.source import RasterSource
 from .regularize import read_layer

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.package import ModelPackage, open_package, write_package
 from .calibration import raw_score, score_exponent
-from .config import TrainDetectorConfig
+from .config import FinetuneConfig, TrainDetectorConfig
 from .errors import InvalidParameter, TrainingError
-from .finetune_config import FinetuneConfig
 from .finetune_report import Measurement, draw_chips, threshold_curves, write_report
 from .job_folder import claim
 from .local_chips import export_local

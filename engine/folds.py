@@ -15,7 +15,7 @@ from .errors import OutputError, TrainingError
 from .progress import Reporter
 
 if TYPE_CHECKING:
-    from .refiner_config import FinetuneRefinerConfig
+    from .config import FinetuneRefinerConfig
 
 HELD_OUT = "test"
 """The split that names the chips of a fold; training looks at ``train`` and ``val`` alone."""

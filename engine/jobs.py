@@ -8,20 +8,24 @@ from typing import Any
 
 from .config import (
     BundleConfig,
+    CollectTrainingConfig,
     CompareConfig,
     Config,
     EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    FinetuneRefinerConfig,
+    PackTrainingConfig,
+    RefineConfig,
     RegularizeConfig,
     SceneConfig,
     SeveralConfig,
     TrainDetectorConfig,
+    TrainRefinerConfig,
+    TrainSegmenterConfig,
     VectorizeConfig,
 )
-from .finetune_config import CollectTrainingConfig, ExportConfig, FinetuneConfig, PackTrainingConfig
 from .progress import Reporter
-from .refine_config import RefineConfig
-from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
-from .segmenter_config import TrainSegmenterConfig
 
 
 @dataclass(frozen=True)

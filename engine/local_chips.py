@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from .config import ExportConfig, chip_pixel_m
 from .export import export_chips
-from .finetune_config import ExportConfig, chip_pixel_m
 from .progress import Reporter
 
 

@@ -16,6 +16,7 @@ import shapely
 
 from ..models.package import ModelPackage, open_package
 from .about import VERSION
+from .config import RefineConfig
 from .contours import outline_instance
 from .contracts import Grid, Instance, Outline
 from .crs import transform_geometries
@@ -28,7 +29,6 @@ from .pipeline import metric_plane
 from .progress import Reporter
 from .raster.source import RasterSource
 from .refine.smooth import smooth_instance
-from .refine_config import RefineConfig
 from .regularize import read_layer
 from .rough_features import RoughFeature, place_features
 

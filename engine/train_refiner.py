@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.package import NETWORKS, ModelPackage, open_package, write_package
 from .calibration import raw_score
+from .config import ExportConfig, FinetuneRefinerConfig, TrainRefinerConfig
 from .errors import TrainingError
-from .finetune_config import ExportConfig
 from .folds import train_fold, write_folds
 from .job_folder import claim
 from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
-from .refiner_config import FinetuneRefinerConfig, TrainRefinerConfig
 
 if TYPE_CHECKING:
     from .training.chips import Chip

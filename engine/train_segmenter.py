@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ..models.package import ModelPackage, open_package, write_package
 from .bundle import OVERLAP_PX, PIXEL_RANGE, TILE_PX
 from .calibration import raw_score, score_exponent
-from .config import TrainDetectorConfig
+from .config import TrainDetectorConfig, TrainSegmenterConfig
 from .errors import InvalidParameter, TrainingError
 from .job_folder import claim
 from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
-from .segmenter_config import TrainSegmenterConfig
 
 if TYPE_CHECKING:
     from .training.chips import Chip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputFile, QgsProcessingOutputNumber
 
-from ..engine.finetune_config import ExportConfig
+from ..engine.config import ExportConfig
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained

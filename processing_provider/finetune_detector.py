@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import ADVERSARIAL, OPTIMIZERS
-from ..engine.finetune_config import ARCHITECTURES, FinetuneConfig
+from ..engine.config import ADVERSARIAL, ARCHITECTURES, OPTIMIZERS, FinetuneConfig
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import explained

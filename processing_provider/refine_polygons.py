@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingOutputNumber
 
-from ..engine.refine_config import RefineConfig
+from ..engine.config import RefineConfig
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained

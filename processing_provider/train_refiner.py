@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.refiner_config import VARIANTS, FinetuneRefinerConfig
+from ..engine.config import VARIANTS, FinetuneRefinerConfig
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import explained

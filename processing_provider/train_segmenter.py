@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.segmenter_config import SEGMENTERS, TrainSegmenterConfig
+from ..engine.config import SEGMENTERS, TrainSegmenterConfig
 from ..models.manifest import BUNDLED
 from . import parameters as p
 from . import shared_parameters as shared

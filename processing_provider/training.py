@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..engine.config import chip_pixel_m
 from ..engine.errors import InvalidParameter, OutputError
-from ..engine.finetune_config import chip_pixel_m
 from ..models.manifest import BUNDLED
 from .algorithm import CadastralAlgorithm, explained
 from .jobs import fingerprint, job_folder

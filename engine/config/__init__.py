@@ -7,12 +7,25 @@ dictionary form is the wire format between QGIS and the engine and is stored wit
 from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
 from .detector import ADVERSARIAL, OPTIMIZERS, BundleConfig, TrainDetectorConfig
 from .evaluate import CompareConfig, EvaluateConfig
+from .finetune import (
+    ARCHITECTURES,
+    CollectTrainingConfig,
+    ExportConfig,
+    FinetuneConfig,
+    PackTrainingConfig,
+    chip_pixel_m,
+)
+from .refine import RefineConfig
+from .refiner import VARIANTS, FinetuneRefinerConfig, TrainRefinerConfig
 from .regularize import RegularizeConfig
 from .scene import STYLES, SceneConfig
+from .segmenter import SEGMENTERS, TrainSegmenterConfig
 from .vectorize import LOOKS, REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
 
 __all__ = [
-    "ADVERSARIAL", "DEVICES", "LOOKS", "OPTIMIZERS", "PRECISIONS", "REGULARIZATIONS", "SMOOTHINGS", "STYLES",
-    "BundleConfig", "CompareConfig", "Config", "EvaluateConfig", "RegularizeConfig", "SceneConfig",
-    "SeveralConfig", "TrainDetectorConfig", "VectorizeConfig", "require_choice", "require_given", "require_range",
+    "ADVERSARIAL", "ARCHITECTURES", "DEVICES", "LOOKS", "OPTIMIZERS", "PRECISIONS", "REGULARIZATIONS", "SEGMENTERS",
+    "SMOOTHINGS", "STYLES", "VARIANTS", "BundleConfig", "CollectTrainingConfig", "CompareConfig", "Config",
+    "EvaluateConfig", "ExportConfig", "FinetuneConfig", "FinetuneRefinerConfig", "PackTrainingConfig", "RefineConfig",
+    "RegularizeConfig", "SceneConfig", "SeveralConfig", "TrainDetectorConfig", "TrainRefinerConfig",
+    "TrainSegmenterConfig", "VectorizeConfig", "chip_pixel_m", "require_choice", "require_given", "require_range",
 ]  # fmt: skip

@@ -12,9 +12,8 @@ from typing import Any
 
 import cv2
 
-from ..config import TrainDetectorConfig
+from ..config import CollectTrainingConfig, PackTrainingConfig, TrainDetectorConfig
 from ..errors import OutputError, TrainingError
-from ..finetune_config import CollectTrainingConfig, PackTrainingConfig
 from ..progress import Reporter
 from .carried import BASE, JOB, RUN, STATE
 from .checkpoint import load_checkpoint, save_checkpoint

@@ -23,9 +23,9 @@ from torch import nn
 from ...models.device import is_out_of_memory, pick_bfloat16, pick_device
 from ...models.package import open_package
 from ...models.refiners import VARIANTS, build_refiner
+from ..config import TrainRefinerConfig
 from ..errors import OutOfMemory, TrainingError
 from ..progress import Reporter
-from ..refiner_config import TrainRefinerConfig
 from .checkpoint import load_checkpoint, save_checkpoint
 from .fine_tuner import read_history
 from .mask_metrics import measure_mask, summarize

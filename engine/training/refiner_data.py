@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..config import TrainRefinerConfig
 from ..errors import TrainingError
-from ..refiner_config import TrainRefinerConfig
 from .chips import Chip, load_chips
 from .pairs import DamagedTruth, MaskPairs, Pair, PairSource, PredictedMasks
 from .rough_mask_files import RoughMask, load_rough_masks

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from ...models.losses import refiner as losses
 from ...models.refiners import VARIANTS, build_refiner
 from ...models.refiners.patchgan import PatchGan
+from ..config import TrainRefinerConfig
 from ..errors import InvalidParameter, TrainingError
-from ..refiner_config import TrainRefinerConfig
 from .ema import MovingAverage
 from .pairs import Pair
 

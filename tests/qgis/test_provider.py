@@ -121,8 +121,7 @@ def test_enums_keep_the_order_of_the_engine_s_choices(provider):
 
 
 def test_looks_and_segmenters_stand_in_the_order_of_the_engine_s_choices(provider):
-    from cadastral_vectorizer.engine.config import LOOKS
-    from cadastral_vectorizer.engine.segmenter_config import SEGMENTERS
+    from cadastral_vectorizer.engine.config import LOOKS, SEGMENTERS
 
     options = provider.algorithm("vectorizebuildings").parameterDefinition("LOOKS").options()
     words = {0: "As the model", 1: "One", 2: "Two", 4: "Four"}

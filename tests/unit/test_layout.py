@@ -20,8 +20,7 @@ COMPOSERS = {"pipeline", "jobs", "worker", "cli", "geometry", "regularize", "pro
              "refine_polygons", "rough_features"}  # fmt: skip
 WHEELS = {"numpy", "torch", "torchvision", "cv2", "rasterio", "shapely", "geopandas", "pandas", "pyproj", "pyogrio",
           "skimage", "scipy", "safetensors"}  # fmt: skip
-SHOWN_IN_QGIS = ("config", "finetune_config", "segmenter_config", "refine_config", "refiner_config", "errors",
-                 "progress", "about", "accuracy_limits", "job_folder")  # fmt: skip
+SHOWN_IN_QGIS = ("config", "errors", "progress", "about", "accuracy_limits", "job_folder")
 STANDARD_LIBRARY_ONLY = tuple(f"engine/{name}" for name in SHOWN_IN_QGIS) + ("models/manifest",)  # modules or folders
 TRAINING_MAY_USE = {"torch", "torchvision", "numpy", "cv2"}
 

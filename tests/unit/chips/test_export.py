@@ -12,9 +12,9 @@ import pytest
 import rasterio
 import shapely
 from cadastral_vectorizer.engine.chips.blocks import Block, choose_validation, windows
+from cadastral_vectorizer.engine.config import ExportConfig
 from cadastral_vectorizer.engine.errors import Cancelled, EngineError, OutputError, RasterError, VectorError
 from cadastral_vectorizer.engine.export import export_chips
-from cadastral_vectorizer.engine.finetune_config import ExportConfig
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.chips import load_chips
 from rasterio.transform import from_origin

@@ -11,6 +11,7 @@ import rasterio
 import shapely
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.config import FinetuneConfig
 from cadastral_vectorizer.engine.errors import (
     Cancelled,
     InvalidParameter,
@@ -20,7 +21,6 @@ from cadastral_vectorizer.engine.errors import (
     VectorError,
 )
 from cadastral_vectorizer.engine.finetune import finetune, share_out
-from cadastral_vectorizer.engine.finetune_config import FinetuneConfig
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.fine_tuner import read_history
 from cadastral_vectorizer.models.detector import build_detector

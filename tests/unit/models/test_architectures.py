@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
-from cadastral_vectorizer.engine.finetune_config import ARCHITECTURES as OFFERED
+from cadastral_vectorizer.engine.config import ARCHITECTURES as OFFERED
 from cadastral_vectorizer.models.detector import build_detector, predict
 from cadastral_vectorizer.models.detector.mask_rcnn import ARCHITECTURES
 from cadastral_vectorizer.models.package import open_package, write_package

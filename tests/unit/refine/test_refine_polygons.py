@@ -13,12 +13,12 @@ import rasterio
 import shapely
 import torch
 from cadastral_vectorizer.engine import refine_polygons
+from cadastral_vectorizer.engine.config import RefineConfig
 from cadastral_vectorizer.engine.crs import transform_geometries
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, ModelPackageError, VectorError
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.raster.source import RasterSource
 from cadastral_vectorizer.engine.refine.drawing import draw_polygon
-from cadastral_vectorizer.engine.refine_config import RefineConfig
 from cadastral_vectorizer.engine.refine_polygons import QUALITY_FIELDS, blocks, refine_file
 from cadastral_vectorizer.engine.rough_features import place_features
 from cadastral_vectorizer.models.package import BUNDLED

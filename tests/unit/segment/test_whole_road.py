@@ -8,13 +8,11 @@ import pytest
 import rasterio
 import shapely
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
-from cadastral_vectorizer.engine.config import VectorizeConfig
+from cadastral_vectorizer.engine.config import FinetuneConfig, TrainSegmenterConfig, VectorizeConfig
 from cadastral_vectorizer.engine.errors import ModelPackageError
 from cadastral_vectorizer.engine.finetune import finetune
-from cadastral_vectorizer.engine.finetune_config import FinetuneConfig
 from cadastral_vectorizer.engine.pipeline import vectorize
 from cadastral_vectorizer.engine.progress import Reporter
-from cadastral_vectorizer.engine.segmenter_config import TrainSegmenterConfig
 from cadastral_vectorizer.engine.train_segmenter import train_segmenter
 from cadastral_vectorizer.models.package import write_package
 from cadastral_vectorizer.models.segmenters import build_segmenter

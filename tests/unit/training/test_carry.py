@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.config import CollectTrainingConfig, PackTrainingConfig
 from cadastral_vectorizer.engine.errors import OutputError, TrainingError
-from cadastral_vectorizer.engine.finetune_config import CollectTrainingConfig, PackTrainingConfig
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.training.carry import collect_training, pack_training
 from cadastral_vectorizer.engine.training.checkpoint import load_checkpoint

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cadastral_vectorizer.engine.config import TrainRefinerConfig
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, OutOfMemory, TrainingError
 from cadastral_vectorizer.engine.progress import Reporter
-from cadastral_vectorizer.engine.refiner_config import TrainRefinerConfig
 from cadastral_vectorizer.engine.training.refiner import RefinerRun, train_refiner
 from cadastral_vectorizer.engine.training.refiner_step import (
     PAPER_PRESETS,

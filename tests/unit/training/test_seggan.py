@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
-from cadastral_vectorizer.engine.config import TrainDetectorConfig
+from cadastral_vectorizer.engine.config import SEGMENTERS, TrainDetectorConfig, TrainSegmenterConfig
 from cadastral_vectorizer.engine.errors import (
     Cancelled,
     EngineError,
@@ -17,7 +17,6 @@ from cadastral_vectorizer.engine.errors import (
     TrainingError,
 )
 from cadastral_vectorizer.engine.progress import Reporter
-from cadastral_vectorizer.engine.segmenter_config import SEGMENTERS, TrainSegmenterConfig
 from cadastral_vectorizer.engine.train_segmenter import train_segmenter
 from cadastral_vectorizer.engine.training.pixel_metrics import PixelCounter
 from cadastral_vectorizer.engine.training.seggan import GanSettings, ImageGan

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
+from cadastral_vectorizer.engine.config import VARIANTS as CHOICES
+from cadastral_vectorizer.engine.config import FinetuneRefinerConfig
 from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, JobFolderError, TrainingError
 from cadastral_vectorizer.engine.folds import write_folds
 from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.refine.refine import Refiner
-from cadastral_vectorizer.engine.refiner_config import VARIANTS as CHOICES
-from cadastral_vectorizer.engine.refiner_config import FinetuneRefinerConfig
 from cadastral_vectorizer.engine.train_refiner import finetune_refiner
 from cadastral_vectorizer.engine.training.chips import load_chips
 from cadastral_vectorizer.engine.training.rough_mask_files import RoughMask, load_rough_masks, write_rough_masks

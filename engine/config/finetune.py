@@ -1,12 +1,13 @@
-"""What the jobs are asked to do that make the detector a town's own; see `engine/config`."""
+"""Annotations to chips and to a fine-tuned detector, and trainings that go to another machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .config import Config, TrainDetectorConfig, require_given, require_range
-from .errors import InvalidParameter
+from ..errors import InvalidParameter
+from .base import Config, require_given, require_range
+from .detector import TrainDetectorConfig
 
 ARCHITECTURES = ("compact", "resnet34", "resnet50", "resnet101")
 

@@ -1,20 +1,12 @@
-"""What the `refine` job is asked to do. Standard library only: the QGIS side builds it, too."""
+"""Rough polygons to precise ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import (
-    DEVICES,
-    PRECISIONS,
-    REGULARIZATIONS,
-    SMOOTHINGS,
-    Config,
-    require_choice,
-    require_given,
-    require_range,
-)
-from .errors import InvalidParameter
+from ..errors import InvalidParameter
+from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
+from .vectorize import REGULARIZATIONS, SMOOTHINGS
 
 
 @dataclass(frozen=True)

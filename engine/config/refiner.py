@@ -1,11 +1,11 @@
-"""What the jobs are asked to do that train a mask refiner. Standard library only: the QGIS side builds it, too."""
+"""Chips or mask pairs to a mask refiner."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
-from .errors import InvalidParameter
+from ..errors import InvalidParameter
+from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
 
 VARIANTS = ("guided", "vinokurov", "tiny16-32", "tiny16-128", "res16-32", "res16-128", "res32-256", "attn32-256",
             "vinokurov16")  # fmt: skip

@@ -1,11 +1,11 @@
-"""What the training of a segmenter is asked to do; see `engine/config`."""
+"""Chips to a semantic segmenter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
-from .errors import InvalidParameter
+from ..errors import InvalidParameter
+from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
 
 SEGMENTERS = ("compact", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3")
 
