@@ -17,6 +17,7 @@ _ROUNDS = 6
 _SHARED_RAD = np.radians(2.0)
 _CHUNK = 20_000  # buildings whose neighbours are in memory together
 _BLOCK = 2_000  # buildings whose chords are in memory together; each has hundreds
+_FEW = 100  # buildings whose chords are averaged together: they stay in the processor's cache
 
 
 def dominant_directions(owner: np.ndarray, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,20 +71,29 @@ def estimate_frames(
 def _estimate_block(polygons: np.ndarray, tolerance_m: float) -> tuple[np.ndarray, np.ndarray]:
     chord, ring, polygon = _chords(polygons, tolerance_m)
     owner = polygon[ring]
+    opens = np.searchsorted(owner, np.arange(0, len(polygons) + _FEW, _FEW))
+    frame = np.concatenate([
+        _mean_direction(owner[low:high] - k * _FEW, chord[low:high], min(_FEW, len(polygons) - k * _FEW))
+        for k, (low, high) in enumerate(zip(opens[:-1], opens[1:])) if k * _FEW < len(polygons)
+    ])  # fmt: skip
+    simple = shapely.simplify(polygons, 0.85 * tolerance_m, preserve_topology=False)
+    owner, edge = polygon_edges(simple)
+    away = _apart(np.angle(edge), frame[owner])
+    return frame, np.bincount(owner, np.abs(edge) ** 3 / (1 + (away / _SPREAD) ** 2) ** 2, len(polygons))
+
+
+def _mean_direction(owner: np.ndarray, chord: np.ndarray, count: int) -> np.ndarray:
+    """Robust mean of the directions of each owner's chords modulo a quarter turn, float64[count] radians."""
     squared = chord * chord
     angle = np.angle(squared * squared) / 4
     # Weight times the direction four times turned, in two arrays: this is where most of the time goes.
     weight = np.abs(squared)
     x, y = weight * np.cos(4 * angle), weight * np.sin(4 * angle)
-    mean = _sum(owner, x, y, len(polygons))
+    mean = _sum(owner, x, y, count)
     for spread in np.linspace(*_CHORD_SPREADS, _ROUNDS + 2):
         trust = 1 / (1 + (_apart(angle, (np.angle(mean) / 4)[owner]) / spread) ** 2) ** 2
-        mean = _sum(owner, trust * x, trust * y, len(polygons))
-    frame = np.angle(mean) / 4
-    simple = shapely.simplify(polygons, 0.85 * tolerance_m, preserve_topology=False)
-    owner, edge = polygon_edges(simple)
-    away = _apart(np.angle(edge), frame[owner])
-    return frame, np.bincount(owner, np.abs(edge) ** 3 / (1 + (away / _SPREAD) ** 2) ** 2, len(polygons))
+        mean = _sum(owner, trust * x, trust * y, count)
+    return np.angle(mean) / 4
 
 
 def _chords(polygons: np.ndarray, tolerance_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

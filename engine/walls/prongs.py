@@ -117,7 +117,7 @@ def _cut(
     corner, of = shapely.get_coordinates(shapely.segmentize(thin, radius_m), return_index=True)
     shapely.prepare(opened)
     points = shapely.points(corner)
-    far = ~shapely.dwithin(points, opened, length_m)  # quick, where the distance itself is not
+    far = ~shapely.dwithin(opened, points, length_m)  # quick in this order, where the distance itself is not
     reach = np.zeros(len(thin))
     np.maximum.at(reach, of[far], shapely.distance(points[far], opened))
     longest = 0.0

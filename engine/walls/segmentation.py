@@ -43,13 +43,12 @@ class Penalties:
 
 def candidate_corners(rings: Rings, *, tolerance_m: float) -> list[np.ndarray]:
     """Samples that may be corners: the vertices Douglas-Peucker keeps, int64 arrays per ring."""
-    index = np.repeat(np.arange(len(rings.count)), rings.count)
-    local = np.arange(len(rings.xy)) - rings.first[index]
-    xyz = np.column_stack((rings.xy.real, rings.xy.imag, local))
-    closing = rings.first[:-1]
-    xyz = np.insert(xyz, rings.first[1:], xyz[closing], axis=0)
-    owner = np.insert(index, rings.first[1:], index[closing])
-    lines = shapely.linestrings(xyz, indices=owner)
+    owner = np.repeat(np.arange(len(rings.count)), rings.count + 1)
+    index = np.arange(len(owner)) - owner
+    # The last vertex of a line is the first sample of its ring again.
+    index[rings.first[1:] + np.arange(len(rings.count))] = rings.first[:-1]
+    closed = rings.xy[index]
+    lines = shapely.linestrings(np.column_stack((closed.real, closed.imag, index - rings.first[owner])), indices=owner)
     kept = shapely.simplify(lines, tolerance_m, preserve_topology=False)
     flat, owner = shapely.get_coordinates(kept, include_z=True, return_index=True)
     bounds = np.searchsorted(owner, np.arange(len(rings.count) + 1))
