@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MOST = 4
-"""Workers at most; each holds what a block needs, and a process 0.1 GB more."""
+"""Workers at most: a process takes some 0.25 GB with what a block of outlines needs."""
 POLL_S = 0.2
 _BOOT = f"""
 import runpy, sys
@@ -113,7 +113,7 @@ class _Helper:
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = False
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TypeError):  # there may be no executable: None
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env=os.environ | one_thread, **hidden,

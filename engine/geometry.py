@@ -107,7 +107,7 @@ def _straighten_all(
     if regularization != "none" and tolerance_m > 0 and sound:
         frames[:] = find_frames(shapes, tolerance_m=tolerance_m, each=crew.map_here)
     calls = (
-        (pack(sound[k]), shapely.to_wkb(shapes[k]), regularization, tolerance_m, frames[:, k])
+        ((shapely.to_wkb(shapes[k]), _attributes(sound[k])), regularization, tolerance_m, frames[:, k])
         for k in _slices(len(sound))
     )
     shaped: list[Outline] = []
@@ -129,27 +129,29 @@ def _blocks(items: Any) -> list[Any]:
 
 Packed = tuple[np.ndarray, list[tuple]]
 """Outlines that are quick to pickle: their shapes as WKB, and everything else."""
-_ATTRIBUTES = [f.name for f in fields(Outline) if f.name != "geometry"]
+_ATTRIBUTES = attrgetter(*(f.name for f in fields(Outline) if f.name != "geometry"))
 
 
 def pack(outlines: Sequence[Outline]) -> Packed:
     """The outlines as values that are quick to pickle; `unpack` gives them back to the last bit."""
-    return _wkb(o.geometry for o in outlines), [attrgetter(*_ATTRIBUTES)(o) for o in outlines]
+    return _wkb(o.geometry for o in outlines), _attributes(outlines)
 
 
 def unpack(wkb: np.ndarray, attributes: list[tuple]) -> list[Outline]:
     """See `pack`."""
-    return [Outline(geometry=g, **dict(zip(_ATTRIBUTES, a))) for g, a in zip(shapely.from_wkb(wkb), attributes)]
+    return [Outline(id_, shape, *rest) for shape, (id_, *rest) in zip(shapely.from_wkb(wkb), attributes)]
+
+
+def _attributes(outlines: Sequence[Outline]) -> list[tuple]:
+    return list(map(_ATTRIBUTES, outlines))
 
 
 def _wkb(shapes: Iterable[shapely.Polygon]) -> np.ndarray:
     return shapely.to_wkb(np.array(list(shapes), object))
 
 
-def _straighten_block(
-    outlines: Packed, shapes: np.ndarray, regularization: str, tolerance_m: float, frames: np.ndarray
-) -> Packed:
-    return pack(_straighten(unpack(*outlines), shapely.from_wkb(shapes), regularization, tolerance_m, frames))
+def _straighten_block(outlines: Packed, regularization: str, tolerance_m: float, frames: np.ndarray) -> Packed:
+    return pack(_straighten(unpack(*outlines), regularization, tolerance_m, frames))
 
 
 def _measure_block(outlines: Packed, raw: np.ndarray, straight: np.ndarray, limit_m: float) -> Packed:
@@ -185,14 +187,9 @@ def add_check(outline: Outline, reason: str) -> Outline:
     return replace(outline, check=f"{outline.check}; {reason}" if outline.check else reason)
 
 
-def _straighten(
-    outlines: list[Outline],
-    shapes: np.ndarray,
-    regularization: str,
-    tolerance_m: float,
-    frames: np.ndarray,
-) -> list[Outline]:
+def _straighten(outlines: list[Outline], regularization: str, tolerance_m: float, frames: np.ndarray) -> list[Outline]:
     """Regularise a block; what ends in a sharp corner or is refused is tried once more without its prongs."""
+    shapes = np.array([o.geometry for o in outlines], object)
     found = _fit(outlines, shapes, regularization, tolerance_m, frames)
     if tolerance_m <= 0:
         return found
