@@ -7,7 +7,8 @@ import numpy as np
 
 from ...models.detector import Prediction
 
-REACH_PX = 2
+REACH_PX = 5
+"""A metre, about as far as an outline may be off; farther than that it has nothing to do with what is seen."""
 FLAT_RANGE = 2
 """Grey levels. Where no band changes by more within `REACH_PX`, there is no picture: the raster is filled with one
 colour there (without saying that this is no-data), or over-exposed."""
