@@ -217,15 +217,26 @@ def test_buildings_are_found_with_a_crs_that_only_the_layer_has(run, bare, tmp_p
     assert result["BUILDINGS"] == found.GetFeatureCount() > 0
 
 
-def test_every_algorithm_takes_the_crs_that_only_the_layer_has(run, bare, scene, tmp_path):
-    layer = QgsRasterLayer(bare, "bare", "gdal")
-    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32633"))
+@pytest.fixture
+def in_project(qgis):
+    """``in_project(path, crs)``: a raster layer that the project owns, as failed runs keep hold of theirs."""
+
+    def add(path, crs):
+        layer = QgsProject.instance().addMapLayer(QgsRasterLayer(path, "photo", "gdal"))
+        layer.setCrs(QgsCoordinateReferenceSystem(crs))
+        return layer
+
+    yield add
+    QgsProject.instance().removeAllMapLayers()
+
+
+def test_every_algorithm_takes_the_crs_that_only_the_layer_has(run, bare, scene, in_project, tmp_path):
+    layer = in_project(bare, "EPSG:32633")
     outlines, chips, figures = scene[1], str(tmp_path / "chips"), str(tmp_path / "figures.json")
     assert run("refinepolygons", {"INPUT": outlines, "RASTER": layer, "OUTPUT": "memory:"})["REFINED"] > 0
     drawn = {"INPUT": [layer], "ANNOTATIONS": outlines}
     assert run("exporttrainingdata", {**drawn, "OUTPUT_FOLDER": chips, "BLOCK_SIZE": 40})["TRAIN_BUILDINGS"] > 0
-    far = QgsRasterLayer(scene[0], "scene", "gdal")
-    far.setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))  # one zone off, against the file
+    far = in_project(scene[0], "EPSG:32634")  # one zone off, against the file
     with pytest.raises(QgsProcessingException, match="No annotation lies on a raster"):
         run("exporttrainingdata", {**drawn, "INPUT": [far], "OUTPUT_FOLDER": chips})
     with pytest.raises(QgsProcessingException, match="No annotation lies on a raster"):
