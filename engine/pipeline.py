@@ -197,6 +197,9 @@ def look(
     reporter: Reporter,
 ) -> list[list[Instance]]:  # fmt: skip
     """Detect in the tiles that hold anything; the others are empty without asking the network."""
+    from .detect.evidence import filled_areas
+
+    valid = [known & ~filled_areas(image) for image, known in zip(images, valid, strict=True)]
     seen = [i for i, known in enumerate(valid) if known.any()]
     found: list[list[Instance]] = [[] for _ in tiles]
     if seen:

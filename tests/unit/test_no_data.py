@@ -76,3 +76,19 @@ def test_no_buildings_are_seen_in_margins_of_one_colour(tmp_path):
     found, _, _ = buildings(path, tmp_path / "filled", refine=False)
     assert len(found) > 3
     assert shapely.area(shapely.intersection(found.geometry.to_numpy(), margin)).sum() < 1.0
+
+
+def test_a_margin_of_one_colour_is_as_good_as_no_data(tmp_path):
+    found = {}
+    for name, nodata in (("declared", 255), ("filled", None)):
+        path = cut_sample(tmp_path / f"{name}.tif")
+        with rasterio.open(path, "r+") as dataset:
+            pixels = np.minimum(dataset.read(), 254)
+            pixels[:, :, : dataset.width // 2] = 255
+            dataset.nodata = nodata
+            dataset.write(pixels)
+        found[name] = buildings(path, tmp_path / name, refine=False)[0]
+    declared, filled = (found[name].geometry.to_numpy() for name in ("declared", "filled"))
+    assert len(declared) > 5 and abs(len(filled) - len(declared)) <= 1
+    assert share_found(filled, declared) >= 0.8  # the last column before the margin is a mixture of both
+    assert found["filled"].edge.any()
