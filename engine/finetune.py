@@ -13,13 +13,14 @@ from ..models.package import ModelPackage, open_package, write_package
 from .calibration import raw_score, score_exponent
 from .config import FinetuneConfig, TrainDetectorConfig
 from .errors import InvalidParameter, TrainingError
-from .finetune_report import Measurement, draw_chips, threshold_curves, write_report
+from .finetune_report import write_report
 from .job_folder import claim
 from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
 from .scene_chips import SOURCE as GENERATED
 from .scene_chips import write_scene_chips
+from .training_page import Measurement, draw_chips, threshold_curves
 
 if TYPE_CHECKING:
     from .training.chips import Chip
@@ -212,7 +213,7 @@ def _finish(
     config: FinetuneConfig, base: ModelPackage, tuner: FineTuner, packer: Packer, data: Data, reporter: Reporter
 ) -> dict[str, Any]:
     """Measure start and best weights once more, at the score people will use; write package and report."""
-    from ..models.detector import build_detector
+    from ..models.detector import build_detector, predict
     from .training.fine_tuner import read_history
     from .training.validate import collect_matches
 
@@ -253,7 +254,9 @@ def _finish(
         write_text(Path(config.figures), json.dumps(facts, indent=1))
     if config.report:
         losses = read_history(tuner.folder / "log.jsonl", tuner.step, losses=True)
-        pictures = draw_chips(model, tuner.validation, after, pixel_m=packer.pixel_m, bfloat16=tuner.bfloat16)
+        pictures = draw_chips(
+            model, tuner.validation, after, pixel_m=packer.pixel_m, bfloat16=tuner.bfloat16, find=predict
+        )
         write_text(Path(config.report), write_report(facts, losses, before, after, pictures))
     names = ("model", "model_hash", "before", "after", "steps", "seconds", "gained")
     return {"output": config.output, "report": config.report, "figures": config.figures,

@@ -17,14 +17,17 @@ from .job_folder import claim
 from .local_chips import export_local
 from .output import write_text
 from .progress import Reporter
+from .segmenter_report import write_report
+from .training_page import Measurement, draw_chips
 
 if TYPE_CHECKING:
+    from .training.average_precision import MatchCollector
     from .training.chips import Chip
 
 PIXEL_M = 0.2  # ground pixel of a segmenter from scratch
 MARK = "segmenter.json"
 DATA_SHARE, GAN_SHARE = 0.05, 0.3  # of the progress bar
-_NOT_OF_THE_RUN = ("output", "work_folder", "figures", "name", "minutes", "steps", "validate_every", "device",
+_NOT_OF_THE_RUN = ("output", "work_folder", "figures", "report", "name", "minutes", "steps", "validate_every", "device",
                    "precision", "threads")  # fmt: skip
 _KEPT = ("tile_size_px", "overlap_px", "looks", "pixel_range_m")
 
@@ -34,9 +37,9 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     if nothing beats them.
 
     Returns:
-        ``output``, ``model``, ``model_hash``, ``steps``, ``figures`` (path), figures of the ``pixels`` and of the
-        buildings (``instances``) on the validation chips, ``start`` (of the pixels before; None from scratch),
-        ``score_exponent``.
+        ``output``, ``model``, ``model_hash``, ``steps``, ``figures`` and ``report`` (paths), figures of the ``pixels``
+        and of the buildings (``instances``) on the validation chips, ``start`` (of the pixels before; None from
+        scratch), ``score_exponent``.
 
     Raises:
         ModelPackageError: the base cannot be used. TrainingError: the data cannot.
@@ -47,7 +50,9 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     import torch
 
     from ..models.segmenters import build_segmenter
+    from .segment import segment
     from .training.checkpoint import load_checkpoint
+    from .training.log import read_log
     from .training.seggan import GanSettings
     from .training.segmenter import SegmenterTrainer
 
@@ -58,10 +63,10 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     folder = Path(config.work_folder)
     settings = {k: v for k, v in config.to_dict().items() if k not in _NOT_OF_THE_RUN}
     claim(folder, MARK, {"base_hash": base.hash if base else "", **settings})
-    chips = config.chips
+    chips, exported = config.chips, {}
     if config.rasters:
         with reporter.span(0.0, DATA_SHARE):
-            export_local(config, folder / "chips", pixel_m, reporter)
+            exported = export_local(config, folder / "chips", pixel_m, reporter)
         chips = (str(folder / "chips"), *chips)
     trainer = SegmenterTrainer(
         detector_config(config, chips, pixel_m), reporter, weights, parameters=parameters,
@@ -82,9 +87,11 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     model = build_segmenter(config.architecture, parameters)
     model.load_state_dict(best["model"])
     model.to(trainer.device)
-    collector = collect_instances(model, trainer.validation, pixel_m=pixel_m, bfloat16=trainer.bfloat16)
-    exponent = round(score_exponent(collector.figures()["best_score"]), 4)
-    instances = collector.figures(raw_score(exponent))
+    found = collect_instances(model, trainer.validation, pixel_m=pixel_m, bfloat16=trainer.bfloat16)
+    pooled = found.pop("all")
+    exponent = round(score_exponent(pooled.figures()["best_score"]), 4)
+    threshold = raw_score(exponent)
+    instances = pooled.figures(threshold)
     package = _write(config, base, parameters, best, instances, exponent, pixel_m, trainer.step)
     facts = {
         "output": config.output, "model": package.name, "model_hash": package.hash, "steps": trainer.step,
@@ -92,7 +99,15 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     }  # fmt: skip
     if config.figures:
         write_text(Path(config.figures), json.dumps({**facts, "settings": config.to_dict()}, indent=1))
-    return {**facts, "figures": config.figures}
+    if config.report:
+        by_chip = {name: c.figures(threshold)["F1"] for name, c in found.items() if c.truths}
+        buildings = Measurement(instances, pooled, threshold, exponent, by_chip)
+        pictures = draw_chips(
+            model, trainer.validation, buildings, pixel_m=pixel_m, bfloat16=trainer.bfloat16, find=segment
+        )
+        log = list(read_log(trainer.folder / "log.jsonl"))
+        write_text(Path(config.report), write_report(facts, log, buildings, exported, pictures))
+    return {**facts, "figures": config.figures, "report": config.report}
 
 
 def start(base: ModelPackage | None, architecture: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -134,8 +149,10 @@ def detector_config(config: TrainSegmenterConfig, chips: tuple[str, ...], pixel_
     return training
 
 
-def collect_instances(model: Any, chips: Sequence[Chip], *, pixel_m: float, bfloat16: bool) -> Any:
-    """What a segmenter finds on whole chips, matched with the truth: a `MatchCollector`."""
+def collect_instances(
+    model: Any, chips: Sequence[Chip], *, pixel_m: float, bfloat16: bool
+) -> dict[str, MatchCollector]:
+    """What a segmenter finds on whole chips, matched with the truth, by the chip's name and pooled (``all``)."""
     import torch
 
     from .segment import segment
@@ -144,13 +161,15 @@ def collect_instances(model: Any, chips: Sequence[Chip], *, pixel_m: float, bflo
 
     device = next(model.parameters()).device
     model.eval()
-    collector = MatchCollector()
+    collectors = {"all": MatchCollector()}
     for chip in chips:
         image, labels = resample_chip(chip, pixel_m)
         tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
         found = segment(model, tensor, bfloat16=bfloat16)[0]
-        collector.add([p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels)
-    return collector
+        boxes, masks = [p.box for p in found], [p.probability >= 128 for p in found]
+        for name in (chip.name, "all"):
+            collectors.setdefault(name, MatchCollector()).add(boxes, masks, [p.score for p in found], labels)
+    return collectors
 
 
 def _write(

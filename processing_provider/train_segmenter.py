@@ -35,8 +35,8 @@ class TrainSegmenter(TrainingAlgorithm):
             "outlines, and is then a second judge of the segmenter. It needs many thousands of steps; with few it "
             "made segmenters worse in trials of ours.\n\n"
             "Some blocks of ground are kept aside; on them the pixels and the buildings are measured, the best weights "
-            "are chosen, and the scores are adjusted. A run that was stopped goes on where it was when it is run "
-            "again with the same parameters."
+            "are chosen, and the scores are adjusted. The report shows curves, figures and pictures. A run that was "
+            "stopped goes on where it was when it is run again with the same parameters."
         )
 
     def initAlgorithm(self, config=None):  # noqa: N802
@@ -87,6 +87,7 @@ class TrainSegmenter(TrainingAlgorithm):
             shared.seed(),
             shared.job_folder(),
             shared.output_model(tr("Segmenter")),
+            shared.report(tr("Page with curves, figures and pictures.")),
             shared.figures(tr("All figures, before and after, for other programs.")),
         )  # fmt: skip
         for name in (*PIXELS, *BUILDINGS):

@@ -28,7 +28,7 @@ class TrainSegmenterConfig(Config):
         lambda_content, lambda_adversarial: weights of the frozen networks' losses.
         gan_width: channels of their first layers. gan_learning_rate: of both.
         steps, minutes: as in `TrainDetectorConfig`; both 0 measures and packs the base as it is.
-        figures: JSON file to write; optional.
+        figures, report: JSON file and page to write; optional.
     """
 
     output: str
@@ -60,6 +60,7 @@ class TrainSegmenterConfig(Config):
     source_weights: tuple[str, ...] = ()
     validate_every: int = 1000
     figures: str = ""
+    report: str = ""
     name: str = ""
     device: str = "auto"
     precision: str = "auto"

@@ -3,7 +3,6 @@ generated scenes kept aside do not lose much: they stand for all the other place
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..errors import TrainingError
 from ..progress import Reporter
 from .checkpoint import load_checkpoint, save_checkpoint
 from .detector import DetectorTrainer
+from .log import read_log
 from .validate import validate_detector
 
 MIXES = (0.75, 0.5, 0.25)  # of the learnt weights in the start's, tried at the end (WiSE-FT, Wortsman et al. 2022)
@@ -171,14 +171,10 @@ class FineTuner(DetectorTrainer):
 def read_history(log: Path, step: int, *, losses: bool = False) -> list[dict[str, Any]]:
     """The measurements up to a step from ``log.jsonl``, or the entries of the loss curve instead.
 
-    What a killed run wrote after its last checkpoint, and a line it did not finish, do not count.
+    What a killed run wrote after its last checkpoint does not count.
     """
     found: dict[tuple[int, float], dict[str, Any]] = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
+    for entry in read_log(log):
         if ("validation" not in entry) == losses and entry["step"] <= step:
             found[entry["step"], -entry.get("mix", 1.0)] = entry
     return [found[key] for key in sorted(found)]

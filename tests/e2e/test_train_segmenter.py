@@ -19,13 +19,14 @@ def test_a_segmenter_learns_from_outlines_and_is_used(qgis_process, tmp_path):
     done = qgis_process(
         "trainsegmenter", INPUT=small, ANNOTATIONS=SAMPLE / "buildings.gpkg", STEPS=2, GAN_STEPS=2, GAN_WIDTH=8,
         BATCH_SIZE=2, CROP_SIZE=128, LEARNING_RATE=0.000001, OUTPUT_MODEL=package, FIGURES=figures,
-        JOB_FOLDER=tmp_path / "job", **model,
+        REPORT=tmp_path / "report.html", JOB_FOLDER=tmp_path / "job", **model,
     )  # fmt: skip
     assert done.returncode == 0, done.errors
     facts = json.loads(figures.read_text())
     assert facts["steps"] == 2 and facts["settings"]["gan_steps"] == 2
     assert float(done.value("MEAN_IOU")) == facts["pixels"]["all"]["mean_iou"] >= facts["start"]["all"]["mean_iou"]
     assert float(done.value("AP50")) == facts["instances"]["AP50"]
+    assert facts["model"] in (tmp_path / "report.html").read_text(encoding="utf-8")
     manifest = json.loads(zipfile.ZipFile(package).read("model.json"))
     assert manifest["segmenter"]["architecture"] == "compact" and manifest["refiner"] and not manifest["detector"]
     used = qgis_process("vectorizebuildings", INPUT=small, MODEL=package, OUTPUT=tmp_path / "out.gpkg")

@@ -257,12 +257,20 @@ def base(tmp_path):
 
 
 def test_a_segmenter_starts_from_a_detector_and_its_package_is_whole(chips, base, tmp_path):
-    result = train_segmenter(job(chips, tmp_path, base=str(base), gan_steps=1, gan_width=8), Reporter())
+    page = tmp_path / "report.html"
+    result = train_segmenter(
+        job(chips, tmp_path, base=str(base), steps=40, validate_every=20, gan_steps=40, gan_width=8, report=str(page)),
+        Reporter(),
+    )
     package = open_package(tmp_path / "out.zip")
     assert package.has_segmenter and package.hash == result["model_hash"]
     assert package.manifest["pixel_m"] == 0.3 and package.manifest["tile_size_px"] == 256
     assert package.manifest["training"]["notes"][0] == "data" and "SegGAN" in package.manifest["training"]["notes"][1]
     assert set(result["pixels"]["all"]) == {"mean_iou", "iou", "pixel_accuracy", "class_accuracy"}
+    text = page.read_text(encoding="utf-8")
+    assert f"<td>{result['pixels']['all']['mean_iou']:.3f}</td>" in text and result["report"] == str(page)
+    charts = ("Figures of the averaged weights", "Training loss", "images from masks", "recommended is", "Best: F1")
+    assert [name for name in charts if name not in text] == []
     again = train_segmenter(job(chips, tmp_path / "second", base=str(tmp_path / "out.zip")), Reporter())
     assert again["steps"] == 2
 
