@@ -18,6 +18,7 @@ from qgis.core import (
     QgsProcessingParameterCrs,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
@@ -82,6 +83,11 @@ def polygons(name, label, help_text, *, field="", optional=False):
     types = [QgsProcessing.TypeVectorPolygon]
     definition = QgsProcessingParameterFeatureSource(name, label, types, optional=optional)
     return _parameter(definition, help_text, field, lambda _, values, context: "-" if values.get(name) else "")
+
+
+def extent(name, label, help_text):
+    """An optional rectangle."""
+    return _parameter(QgsProcessingParameterExtent(name, label, None, True), help_text)
 
 
 def drawings(name, label, help_text):

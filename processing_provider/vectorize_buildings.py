@@ -12,6 +12,7 @@ from ..models.manifest import BUNDLED
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import CadastralAlgorithm, explained
+from .ground import ground_to_work_in
 from .jobs import fingerprint, job_folder
 from .layers import content_hash, write_polygons
 from .rasters import LIMIT_PX, Orthophoto, model_pixel_m
@@ -48,6 +49,9 @@ class VectorizeBuildings(CadastralAlgorithm):
                    "pixels; choose an area to work in.").format(LIMIT_PX // 1_000_000)),
             p.polygons("AREA", tr("Area to work in"), optional=True, help_text=
                 tr("Polygons that bound the work, in any CRS. Empty: the whole orthophoto.")),
+            p.extent("EXTENT", tr("Extent to work in"),
+                tr("A rectangle drawn on the map, that of a layer, or xmin,xmax,ymin,ymax [EPSG:code]. With an area: "
+                   "what lies in both.")),
             shared.model(),
             p.number("SCORE_THRESHOLD", tr("Lowest score (0 to 1)"),
                 tr("Buildings the network is less sure of are left out. Lower finds more, also false ones."),
@@ -114,7 +118,7 @@ class VectorizeBuildings(CadastralAlgorithm):
     @explained
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802
         config, photos = self.settings(parameters, context), self._photos
-        area = self.parameterAsSource(parameters, "AREA", context)
+        area = ground_to_work_in(self, parameters, context, photos[0].crs)
         bounds = content_hash(area)
         asked = {**config.to_dict(), "area": bounds, "photos": [[photo.source, photo.crs_wkt] for photo in photos]}
         asked.pop("skip_unreadable")  # a run that met a damaged block goes on when it may skip it

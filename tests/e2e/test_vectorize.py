@@ -113,6 +113,29 @@ def test_an_area_bounds_the_work(vectorize, scene, job, tmp_path):
     assert all(geometry.GetEnvelope()[0] <= border + 0.5 for _, geometry in inside)
 
 
+def test_an_extent_bounds_the_work_alone_and_with_an_area(vectorize, scene, job, tmp_path):
+    _, rows = read_layer(job[0])
+    left, pixel, _, top, _, _ = gdal.Open(str(scene[0])).GetGeoTransform()
+    border, bottom, middle = left + 200 * pixel, top - 320 * pixel, top - 160 * pixel
+    alone = vectorize(scene[0], tmp_path / "alone.gpkg", EXTENT=f"{left},{border},{bottom},{top}")
+    assert alone.returncode == 0, alone.errors
+    found = read_layer(tmp_path / "alone.gpkg")[1]
+    assert 0 < len(found) < len(rows)
+    assert all(geometry.GetEnvelope()[0] <= border + 0.5 for _, geometry in found)
+    upper = f"{left} {top}, {border + 99} {top}, {border + 99} {middle}, {left} {middle}, {left} {top}"
+    area = polygon_file(tmp_path / "area.gpkg", [f"POLYGON(({upper}))"])
+    code = read_layer(job[0])[1][0][1].GetSpatialReference().GetAuthorityCode(None)
+    both = vectorize(
+        scene[0], tmp_path / "both.gpkg", AREA=area, EXTENT=f"{left},{border},{bottom},{top} [EPSG:{code}]"
+    )
+    assert both.returncode == 0, both.errors
+    common = read_layer(tmp_path / "both.gpkg")[1]
+    assert 0 < len(common) < len(found)
+    assert all(geometry.GetEnvelope()[3] >= middle - 0.5 for _, geometry in common)
+    apart = vectorize(scene[0], tmp_path / "no.gpkg", AREA=area, EXTENT=f"{border + 200},{border + 300},{bottom},{top}")
+    assert "share no ground" in apart.sentence
+
+
 def test_looks_belong_to_the_run(vectorize, scene, job, tmp_path):
     output = tmp_path / "out.gpkg"
     done = vectorize(scene[0], output, LOOKS=2)  # two of them
