@@ -35,6 +35,7 @@ from .memory import give_back
 from .outline_store import OutlineStore
 from .output import require_writable, write_buildings
 from .progress import Reporter
+from .raster.fills import filled_areas
 from .raster.source import RasterSource
 from .raster.tiling import plan_tiles
 from .refine.smooth import smooth_instance
@@ -197,8 +198,6 @@ def look(
     reporter: Reporter,
 ) -> list[list[Instance]]:  # fmt: skip
     """Detect in the tiles that hold anything; the others are empty without asking the network."""
-    from .detect.evidence import filled_areas
-
     valid = [known & ~filled_areas(image) for image, known in zip(images, valid, strict=True)]
     seen = [i for i, known in enumerate(valid) if known.any()]
     found: list[list[Instance]] = [[] for _ in tiles]

@@ -15,7 +15,8 @@ from ...models.device import is_out_of_memory
 from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
 from ..progress import Reporter
-from .evidence import flat_areas, has_visible_outline
+from ..raster.fills import flat_areas
+from .evidence import has_visible_outline
 from .looks import look_around
 from .surroundings import surround
 

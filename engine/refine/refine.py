@@ -19,6 +19,7 @@ from ...models.refiners.crops import Window, choose_window
 from ..ahead import ahead
 from ..contracts import Instance
 from ..progress import Reporter
+from ..raster.fills import filled_areas
 from .crops import overlap_iou, paste_window, resize_square, tight_box, trim_instance
 from .neighbours import keep_apart
 
@@ -240,12 +241,15 @@ class Refiner:
         """The redrawn instance on the working grid, or the input and why it is kept."""
         if not crop.valid[crop.coarse >= 128].any():
             return Answer(before, kept=NO_IMAGE)
-        certainty = expected_iou(np.where(crop.valid, probability, 0))
+        known = crop.valid
+        if before.edge:  # what ends at a margin of one colour does not grow into it
+            known = known & ~(filled_areas(crop.image, side_px=crop.window.size // 8) & (crop.coarse < 128))
+        certainty = expected_iou(np.where(known, probability, 0))
         if np.array_equal(probability >= 0.5, crop.coarse >= 128):
             return Answer(before, certainty, UNCHANGED)  # the way to the crop and back must not change a pixel
         side = crop.window.side
         drawn = np.round(255 * resize_square(probability, side)).clip(0, 255).astype(np.uint8)
-        valid = resize_square(crop.valid.astype(np.float32), side) > 0.5
+        valid = resize_square(known.astype(np.float32), side) > 0.5
         after = trim_instance(before, crop.window, drawn, valid)
         if after is None:
             return Answer(before, certainty, NOTHING_SEEN)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cadastral_vectorizer.engine.detect.evidence import filled_areas, flat_areas, has_visible_outline
+from cadastral_vectorizer.engine.detect.evidence import has_visible_outline
+from cadastral_vectorizer.engine.raster.fills import flat_areas
 from cadastral_vectorizer.models.detector import Prediction
 
 ROOF = Prediction((20, 20, 60, 50), np.full((30, 40), 255, np.uint8), 0.9)
@@ -17,12 +18,6 @@ def ground():
 
 def is_visible(image, valid=None):
     return has_visible_outline(ROOF, flat_areas(image), np.ones(image.shape[1:], bool) if valid is None else valid)
-
-
-def test_one_colour_is_flat_and_a_picture_is_not(ground):
-    ground[:, :, :40] = 255
-    flat = flat_areas(ground)
-    assert flat[:, :35].all() and not flat[:, 35:].any()
 
 
 @pytest.mark.parametrize("value", [0, 90, 255])
@@ -60,21 +55,3 @@ def test_where_the_raster_holds_nothing_nothing_speaks_against_a_building(ground
     valid[:, :55] = False
     assert is_visible(ground, valid)
     assert is_visible(np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96), bool))
-
-
-def test_a_margin_is_filled_up_to_where_the_picture_begins():
-    image = np.random.default_rng(1).integers(60, 90, (3, 400, 400), dtype=np.uint8)
-    image[:, :, :150] = 255
-    filled = filled_areas(image)
-    assert filled[:, :150].all() and not filled[:, 150:].any()
-
-
-def test_a_raster_of_one_colour_is_filled():
-    assert filled_areas(np.full((3, 200, 200), 7, np.uint8)).all()
-
-
-@pytest.mark.parametrize("part", [np.s_[:, 100:300, 100:300], np.s_[:, :100, :100]], ids=["inside", "small"])
-def test_a_roof_of_one_colour_is_no_fill(part):
-    image = np.random.default_rng(1).integers(60, 90, (3, 400, 400), dtype=np.uint8)
-    image[part] = 255
-    assert not filled_areas(image).any()

@@ -1,5 +1,7 @@
 """The refine stage: crops, paste-back, gate, neighbours, independence of order and batch."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -256,6 +258,18 @@ def test_no_data_is_no_building_and_a_mask_that_touches_it_has_an_edge_there(sce
     gone = make_instance("gone", (195, 130, 228, 180))
     (answer,) = Refiner(BrightnessRefiner()).answer([gone], read)
     assert answer.instance is gone and answer.kept == NO_IMAGE and answer.certainty == 0
+
+
+@pytest.mark.parametrize("edge", [True, False])
+def test_what_ends_at_a_margin_of_one_colour_does_not_grow_into_it(edge):
+    picture = np.random.default_rng(2).integers(40, 70, (160, 200), dtype=np.uint8)
+    picture[60:100, 80:120] += 140  # a bright roof up to the margin
+    picture[:, 120:] = 255
+    before = dataclasses.replace(make_instance("a", (84, 64, 120, 100)), edge=edge)
+    after = Refiner(BrightnessRefiner(), gate=Gate(min_iou=0.0)).refine_instances([before], make_reader(picture))[0]
+    drawn = draw(after, picture.shape)
+    assert drawn[62:98, 82:118].all()
+    assert drawn[:, 122:].any() != edge
 
 
 def test_every_answer_says_why_the_input_was_kept(scene):
