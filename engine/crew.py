@@ -1,8 +1,9 @@
 """A crew for much geometry: processes beside this one, because small numpy operations in threads wait for one lock.
 
 A helper reads pickled calls from its standard input and writes the answers to its standard output. Its input ends
-with the process that started it, however that ends, and the helper with it. Where processes cannot be started, or one
-is lost, this process does the work in threads. Helpers import numpy, scipy and shapely, never torch.
+with the process that started it, however that ends, and the helper with it (workers of `multiprocessing` outlive a
+parent that is killed). Where processes cannot be started, or one is lost, this process does the work in threads.
+Helpers import numpy, scipy and shapely, never torch.
 """
 
 from __future__ import annotations

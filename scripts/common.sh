@@ -2,7 +2,7 @@
 # Source it after `set -euo pipefail`.
 # shellcheck shell=bash
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+root="$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 profile="$root/.profile"
 settings="$profile/profiles/default"
 engine_environment="$settings/cadastral_vectorizer/environment"
