@@ -28,6 +28,7 @@ from .config import VectorizeConfig
 from .contours.outlines import outline_instance
 from .contracts import Grid, Instance, Outline, Tile
 from .crs import center_lonlat, metric_crs, transform_geometries
+from .fills import filled_areas
 from .finishing import Finisher
 from .geometry import shape_outlines
 from .journal import Journal
@@ -35,7 +36,6 @@ from .memory import give_back
 from .outline_store import OutlineStore
 from .output import require_writable, write_buildings
 from .progress import Reporter
-from .raster.fills import filled_areas
 from .raster.source import RasterSource
 from .raster.tiling import plan_tiles
 from .refine.smooth import smooth_instance

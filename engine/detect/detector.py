@@ -14,8 +14,8 @@ from ...models.detector import Prediction, predict
 from ...models.device import is_out_of_memory
 from ..contracts import Grid, Instance, Tile
 from ..errors import OutOfMemory
+from ..fills import flat_areas
 from ..progress import Reporter
-from ..raster.fills import flat_areas
 from .evidence import has_visible_outline
 from .looks import look_around
 from .surroundings import surround

@@ -15,7 +15,7 @@ def has_visible_outline(prediction: Prediction, flat: np.ndarray, valid: np.ndar
     """Whether enough of a predicted outline runs where the image changes.
 
     Args:
-        flat: of the tile, from `raster.fills.flat_areas`.
+        flat: of the tile, from `fills.flat_areas`.
         valid: bool[h, w]; where the raster holds nothing, nothing speaks against a building either.
     """
     x0, y0, x1, y1 = prediction.box

@@ -18,8 +18,8 @@ from ...models.refiners import MaskRefiner
 from ...models.refiners.crops import Window, choose_window
 from ..ahead import ahead
 from ..contracts import Instance
+from ..fills import filled_areas
 from ..progress import Reporter
-from ..raster.fills import filled_areas
 from .crops import overlap_iou, paste_window, resize_square, tight_box, trim_instance
 from .neighbours import keep_apart
 

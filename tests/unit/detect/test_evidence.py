@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cadastral_vectorizer.engine.detect.evidence import has_visible_outline
-from cadastral_vectorizer.engine.raster.fills import flat_areas
+from cadastral_vectorizer.engine.fills import flat_areas
 from cadastral_vectorizer.models.detector import Prediction
 
 ROOF = Prediction((20, 20, 60, 50), np.full((30, 40), 255, np.uint8), 0.9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cadastral_vectorizer.engine.raster.fills import filled_areas, flat_areas
+from cadastral_vectorizer.engine.fills import filled_areas, flat_areas
 
 
 @pytest.fixture
