@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .evaluation.charts import Series, line_chart
-from .training_page import STYLE, Measurement, plot_losses, plot_threshold, tabulate_export
+from .training_page import Measurement, plot_losses, plot_threshold, show_chips, tabulate_export, write_page
 
 PRECISIONS = {
     "AP": "AP (IoU 0.50 to 0.95)", "AP50": "AP50", "AP75": "AP75", "APS": "AP, small", "APM": "AP, medium",
@@ -63,19 +63,10 @@ def write_report(
         plot_threshold("After", after),
         "</div>",
     ]
-    if pictures:
-        parts.append(
-            "<h2>Validation chips</h2><p class='quiet'>Yellow: the outlines drawn by hand; blue: found by the new "
-            "model at the usual lowest score; dark: nothing known.</p><div class='side'>"
-        )
-        parts += [f"<figure><img alt='' src='{src}'><figcaption>{text}</figcaption></figure>" for text, src in pictures]
-        parts.append("</div>")
+    parts.append(show_chips(pictures))
     if facts["export"]:
         parts.append(tabulate_export(facts["export"]))
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Fine-tuning</title>"
-        f"<style>{STYLE}</style>{''.join(parts)}</html>"
-    )
+    return write_page("Fine-tuning", parts)
 
 
 def _precisions(before: Measurement, after: Measurement) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .evaluation.charts import Series, line_chart
-from .training_page import STYLE, Measurement, plot_losses, plot_threshold, tabulate_export
+from .training_page import Measurement, plot_losses, plot_threshold, show_chips, tabulate_export, write_page
 
 PIXELS = {"mean_iou": "Mean IoU", "pixel_accuracy": "Pixel accuracy", "class_accuracy": "Class accuracy"}
 BUILDINGS = {"AP": "AP (IoU 0.50 to 0.95)", "AP50": "AP50", "AP75": "AP75", "precision": "Precision",
@@ -56,19 +56,10 @@ def write_report(
         plot_threshold("After", buildings),
         "</div>",
     ]
-    if pictures:
-        parts.append(
-            "<h2>Validation chips</h2><p class='quiet'>Yellow: the outlines drawn by hand; blue: found at the usual "
-            "lowest score; dark: nothing known.</p><div class='side'>"
-        )
-        parts += [f"<figure><img alt='' src='{src}'><figcaption>{text}</figcaption></figure>" for text, src in pictures]
-        parts.append("</div>")
+    parts.append(show_chips(pictures))
     if export:
         parts.append(tabulate_export(export))
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Training of a segmenter</title>"
-        f"<style>{STYLE}</style>{''.join(parts)}</html>"
-    )
+    return write_page("Training of a segmenter", parts)
 
 
 def _pixels(before: dict[str, float] | None, after: dict[str, float]) -> str:

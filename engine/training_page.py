@@ -47,6 +47,25 @@ class Measurement:
     chips: dict[str, float]
 
 
+def write_page(title: str, parts: Sequence[str]) -> str:
+    """One self-contained HTML page."""
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<style>{STYLE}</style>{''.join(parts)}</html>"
+    )
+
+
+def show_chips(pictures: Sequence[tuple[str, str]]) -> str:
+    """The section of `draw_chips`' captions and pictures; empty without any."""
+    if not pictures:
+        return ""
+    figures = (f"<figure><img alt='' src='{src}'><figcaption>{text}</figcaption></figure>" for text, src in pictures)
+    return (
+        "<h2>Validation chips</h2><p class='quiet'>Yellow: the outlines drawn by hand; blue: found by the new "
+        f"model at the usual lowest score; dark: nothing known.</p><div class='side'>{''.join(figures)}</div>"
+    )
+
+
 def plot_losses(losses: Sequence[dict[str, float]]) -> list[str]:
     """Charts of the training loss and of its parts, from entries with ``step`` and ``loss_...``."""
     if len(losses) < 2:
