@@ -103,7 +103,7 @@ def measure_package(path: str, options: argparse.Namespace) -> dict[str, Any]:
     if package.has_segmenter:
         model = package.segmenter()
         pixels = validate_segmenter(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)["all"]
-        matches = collect_instances(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)
+        matches = collect_instances(model, chips, pixel_m=pixel_m, bfloat16=options.bfloat16)["all"]
         return {"package": package.name, "test": {"pixels": pixels, "instances": matches.figures()}}
     figures = validate_detector(package.detector(), chips, pixel_m=pixel_m, bfloat16=options.bfloat16)["all"]
     return {"package": package.name, "test": {"instances": figures}}

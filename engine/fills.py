@@ -13,14 +13,14 @@ colour there (without saying that this is no-data), or over-exposed."""
 FILL_SIDE_PX = 128
 """Of a square as large as the smallest fill. A large over-exposed roof is whole in one tile or another, and does not
 touch the border there."""
+_KERNEL = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
 
 
 def flat_areas(image: np.ndarray) -> np.ndarray:
     """bool[h, w], where an image, uint8[3, h, w], is of one colour all around."""
-    kernel = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
     flat = np.ones(image.shape[1:], bool)
     for band in image:
-        flat &= cv2.subtract(cv2.dilate(band, kernel), cv2.erode(band, kernel)) <= FLAT_RANGE
+        flat &= cv2.subtract(cv2.dilate(band, _KERNEL), cv2.erode(band, _KERNEL)) <= FLAT_RANGE
     return flat
 
 
@@ -38,5 +38,4 @@ def filled_areas(image: np.ndarray, *, side_px: int = FILL_SIDE_PX) -> np.ndarra
     rim = np.concatenate((labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]))
     is_fill = (stats[:, cv2.CC_STAT_AREA] >= side_px**2) & (np.bincount(rim, minlength=count) >= side_px / 2)
     is_fill[0] = False
-    kernel = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
-    return cv2.dilate(is_fill[labels].astype(np.uint8), kernel).astype(bool)  # up to where the picture begins
+    return cv2.dilate(is_fill[labels].astype(np.uint8), _KERNEL).astype(bool)  # up to where the picture begins

@@ -62,10 +62,9 @@ def write_report(
         plot_threshold("Before", before),
         plot_threshold("After", after),
         "</div>",
+        show_chips(pictures),
+        tabulate_export(facts["export"]),
     ]
-    parts.append(show_chips(pictures))
-    if facts["export"]:
-        parts.append(tabulate_export(facts["export"]))
     return write_page("Fine-tuning", parts)
 
 

@@ -55,10 +55,9 @@ def write_report(
         "</div><h2>Which lowest score</h2><div class='side'>",
         plot_threshold("After", buildings),
         "</div>",
+        show_chips(pictures),
+        tabulate_export(export),
     ]
-    parts.append(show_chips(pictures))
-    if export:
-        parts.append(tabulate_export(export))
     return write_page("Training of a segmenter", parts)
 
 

@@ -87,7 +87,9 @@ def train_segmenter(config: TrainSegmenterConfig, reporter: Reporter) -> dict[st
     model = build_segmenter(config.architecture, parameters)
     model.load_state_dict(best["model"])
     model.to(trainer.device)
-    found = collect_instances(model, trainer.validation, pixel_m=pixel_m, bfloat16=trainer.bfloat16)
+    found = collect_instances(
+        model, trainer.validation, pixel_m=pixel_m, bfloat16=trainer.bfloat16, reporter=reporter
+    )
     pooled = found.pop("all")
     exponent = round(score_exponent(pooled.figures()["best_score"]), 4)
     threshold = raw_score(exponent)
@@ -150,26 +152,16 @@ def detector_config(config: TrainSegmenterConfig, chips: tuple[str, ...], pixel_
 
 
 def collect_instances(
-    model: Any, chips: Sequence[Chip], *, pixel_m: float, bfloat16: bool
+    model: Any, chips: Sequence[Chip], *, pixel_m: float, bfloat16: bool, reporter: Reporter | None = None
 ) -> dict[str, MatchCollector]:
     """What a segmenter finds on whole chips, matched with the truth, by the chip's name and pooled (``all``)."""
-    import torch
-
     from .segment import segment
-    from .training.average_precision import MatchCollector
-    from .training.validate import resample_chip
+    from .training.validate import match_chips
 
-    device = next(model.parameters()).device
-    model.eval()
-    collectors = {"all": MatchCollector()}
-    for chip in chips:
-        image, labels = resample_chip(chip, pixel_m)
-        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
-        found = segment(model, tensor, bfloat16=bfloat16)[0]
-        boxes, masks = [p.box for p in found], [p.probability >= 128 for p in found]
-        for name in (chip.name, "all"):
-            collectors.setdefault(name, MatchCollector()).add(boxes, masks, [p.score for p in found], labels)
-    return collectors
+    return match_chips(
+        model, lambda image: segment(model, image, bfloat16=bfloat16)[0], chips, pixel_m=pixel_m,
+        group=lambda chip: chip.name, reporter=reporter,
+    )  # fmt: skip
 
 
 def _write(

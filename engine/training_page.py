@@ -110,7 +110,9 @@ def threshold_curves(measurement: Measurement) -> dict[str, list[float]]:
 
 
 def tabulate_export(export: dict[str, Any]) -> str:
-    """What went into the chips and what was skipped, from the export's report."""
+    """What went into the chips and what was skipped, from the export's report; empty without one."""
+    if not export:
+        return ""
     rows = [("Annotations used", export["used"])]
     rows += [(f"Skipped: {reason}", count) for reason, count in export["skipped"].items()]
     for split, counts in export["splits"].items():

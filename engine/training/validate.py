@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from ...models.detector import MaskRCNN, predict
+from ...models.detector import MaskRCNN, Prediction, predict
 from ..progress import Reporter
 from .average_precision import MatchCollector
 from .chips import UNKNOWN, Chip
@@ -43,27 +43,48 @@ def collect_matches(
     group: Callable[[Chip], str] = lambda chip: chip.source,
     reporter: Reporter | None = None,
 ) -> dict[str, MatchCollector]:
-    """What was found and matched, by the `group` of the chips and pooled (``all``)."""
-    device = next(model.parameters()).device
-    model.eval()
+    """What a detector finds on whole chips, matched with the truth; see `match_chips`."""
     limits = model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img
-    collectors: dict[str, MatchCollector] = {"all": MatchCollector()}
+
+    def find(image: torch.Tensor) -> list[Prediction]:
+        share = max(image.shape[-2] * image.shape[-1] / 512**2, 1.0)
+        model.rpn._post_nms_top_n["testing"] = int(limits[0] * share)
+        model.roi_heads.detections_per_img = int(limits[1] * share)
+        return predict(model, image, bfloat16=bfloat16)[0]
+
     try:
-        for chip in chips:
-            image, labels = resample_chip(chip, pixel_m)
-            share = max(image.shape[0] * image.shape[1] / 512**2, 1.0)
-            model.rpn._post_nms_top_n["testing"] = int(limits[0] * share)
-            model.roi_heads.detections_per_img = int(limits[1] * share)
-            tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
-            found = predict(model, tensor, bfloat16=bfloat16)[0]
-            for name in (group(chip), "all"):
-                collectors.setdefault(name, MatchCollector()).add(
-                    [p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels
-                )
-            if reporter is not None:
-                reporter.check()
+        return match_chips(model, find, chips, pixel_m=pixel_m, group=group, reporter=reporter)
     finally:
         model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = limits
+
+
+def match_chips(
+    model: torch.nn.Module,
+    find: Callable[[torch.Tensor], list[Prediction]],
+    chips: Sequence[Chip],
+    *,
+    pixel_m: float,
+    group: Callable[[Chip], str],
+    reporter: Reporter | None = None,
+) -> dict[str, MatchCollector]:
+    """What a network finds on whole chips, matched with the truth, by the `group` of the chips and pooled (``all``).
+
+    Args:
+        model: put into evaluation mode; images go to its device.
+        find: buildings on uint8[1, 3, h, w].
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    collectors: dict[str, MatchCollector] = {"all": MatchCollector()}
+    for chip in chips:
+        image, labels = resample_chip(chip, pixel_m)
+        found = find(torch.from_numpy(image).permute(2, 0, 1)[None].to(device))
+        for name in (group(chip), "all"):
+            collectors.setdefault(name, MatchCollector()).add(
+                [p.box for p in found], [p.probability >= 128 for p in found], [p.score for p in found], labels
+            )
+        if reporter is not None:
+            reporter.check()
     return collectors
 
 
