@@ -174,7 +174,7 @@ class Orthophoto:
         writer.setOutputFormat("GTiff")
         writer.setCreateOptions(["COMPRESS=DEFLATE", "TILED=YES", "BIGTIFF=IF_SAFER"])
         progress = QgsRasterBlockFeedback()
-        feedback.canceled.connect(progress.cancel, Qt.DirectConnection)
+        feedback.canceled.connect(progress.cancel, Qt.ConnectionType.DirectConnection)
         try:
             if feedback.isCanceled():
                 raise Cancelled
