@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ class Orthophoto:
                 "Choose an area to work in, or a smaller one",
             )
         facts = repr((self.source, extent.toString(9), width, height)).encode()
-        path = folder / f"drawn-{hashlib.sha256(facts).hexdigest()[:16]}.tif"
+        name = re.sub(r"\W+", "_", self.name)[:40]  # reports call rasters by their file
+        path = folder / f"drawn-{name}-{hashlib.sha256(facts).hexdigest()[:16]}.tif"
         if not path.exists() or self.source.startswith("gdal|"):  # what lies in memory may have changed
             feedback.pushInfo(f"QGIS draws {width} x {height} pixels of the layer '{self.name}'")
             self._draw(path, extent, width, height, context, feedback)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ..engine.config import VARIANTS, FinetuneRefinerConfig
+from ..engine.config import REFINER_VARIANTS, FinetuneRefinerConfig
 from . import parameters as p
 from . import shared_parameters as shared
 from .algorithm import explained
@@ -47,7 +47,7 @@ class TrainRefiner(TrainingAlgorithm):
                    "instead of all of the above."), field="pairs"),
             p.choice("VARIANT", tr("Network"), tr("The plugin's own (guided), that of Vinokurov 2025, or one of "
                 "NeuralSegmentello's (plain, residual, attention; narrowest and widest level)."),
-                field="variant", options=list(VARIANTS), values=VARIANTS),
+                field="variant", options=list(REFINER_VARIANTS), values=REFINER_VARIANTS),
             shared.base_model(
                 tr("Its detector draws the rough masks, and its refiner is where training starts if it is of the "
                    "same network. Empty: the model of the plugin.")),

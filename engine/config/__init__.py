@@ -16,16 +16,17 @@ from .finetune import (
     chip_pixel_m,
 )
 from .refine import RefineConfig
-from .refiner import VARIANTS, FinetuneRefinerConfig, TrainRefinerConfig
+from .refiner import REFINER_VARIANTS, FinetuneRefinerConfig, TrainRefinerConfig
 from .regularize import RegularizeConfig
 from .scene import STYLES, SceneConfig
 from .segmenter import SEGMENTERS, TrainSegmenterConfig
 from .vectorize import LOOKS, REGULARIZATIONS, SMOOTHINGS, SeveralConfig, VectorizeConfig
 
 __all__ = [
-    "ADVERSARIAL", "ARCHITECTURES", "DEVICES", "LOOKS", "OPTIMIZERS", "PRECISIONS", "REGULARIZATIONS", "SEGMENTERS",
-    "SMOOTHINGS", "STYLES", "VARIANTS", "BundleConfig", "CollectTrainingConfig", "CompareConfig", "Config",
-    "EvaluateConfig", "ExportConfig", "FinetuneConfig", "FinetuneRefinerConfig", "PackTrainingConfig", "RefineConfig",
-    "RegularizeConfig", "SceneConfig", "SeveralConfig", "TrainDetectorConfig", "TrainRefinerConfig",
-    "TrainSegmenterConfig", "VectorizeConfig", "chip_pixel_m", "require_choice", "require_given", "require_range",
+    "ADVERSARIAL", "ARCHITECTURES", "DEVICES", "LOOKS", "OPTIMIZERS", "PRECISIONS", "REFINER_VARIANTS",
+    "REGULARIZATIONS", "SEGMENTERS", "SMOOTHINGS", "STYLES", "BundleConfig", "CollectTrainingConfig",
+    "CompareConfig", "Config", "EvaluateConfig", "ExportConfig", "FinetuneConfig", "FinetuneRefinerConfig",
+    "PackTrainingConfig", "RefineConfig", "RegularizeConfig", "SceneConfig", "SeveralConfig", "TrainDetectorConfig",
+    "TrainRefinerConfig", "TrainSegmenterConfig", "VectorizeConfig", "chip_pixel_m", "require_choice",
+    "require_given", "require_range",
 ]  # fmt: skip

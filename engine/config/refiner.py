@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ..errors import InvalidParameter
 from .base import DEVICES, PRECISIONS, Config, require_choice, require_given, require_range
 
-VARIANTS = ("guided", "vinokurov", "tiny16-32", "tiny16-128", "res16-32", "res16-128", "res32-256", "attn32-256",
-            "vinokurov16")  # fmt: skip
+REFINER_VARIANTS = ("guided", "vinokurov", "tiny16-32", "tiny16-128", "res16-32", "res16-128", "res32-256",
+                    "attn32-256", "vinokurov16")  # fmt: skip
 """The networks, as `models.refiners.VARIANTS` has them."""
 LOSS_TERMS = ("bce", "dice", "boundary")
 
@@ -166,7 +166,7 @@ class FinetuneRefinerConfig(Config):
             raise InvalidParameter("Mask pairs stand alone", "Give either them or something to make pairs of")
         if self.pairs and self.folds:
             raise InvalidParameter("Mask pairs are not divided into folds", "Set the folds to 0")
-        require_choice("variant", self.variant, VARIANTS)
+        require_choice("variant", self.variant, REFINER_VARIANTS)
         if self.folds:
             require_range("folds", self.folds, 2, 20)
         require_range("fold_steps", self.fold_steps, 1, 1e6)

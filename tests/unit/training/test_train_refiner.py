@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cadastral_vectorizer.engine.chips.folder import ChipWriter
-from cadastral_vectorizer.engine.config import VARIANTS as CHOICES
-from cadastral_vectorizer.engine.config import FinetuneRefinerConfig
+from cadastral_vectorizer.engine.config import REFINER_VARIANTS, FinetuneRefinerConfig
 from cadastral_vectorizer.engine.contracts import Instance
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, JobFolderError, TrainingError
 from cadastral_vectorizer.engine.folds import write_folds
@@ -219,4 +218,4 @@ def test_chips_without_buildings_kept_aside_are_refused(base, tmp_path):
 
 
 def test_the_dialog_offers_every_network():
-    assert set(VARIANTS) == set(CHOICES)
+    assert set(VARIANTS) == set(REFINER_VARIANTS)
