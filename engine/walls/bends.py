@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fits import FREE, Pieces, fixed_residual, free_residual, line_angle
+from .fits import FREE, Pieces, fixed_residual, free_residual, join_pieces, line_angle
 from .rings import Rings
 
 MAX_TURN_RAD = np.radians(20.0)
@@ -50,7 +50,7 @@ def drop_weak_bends(rings: Rings, pieces: Pieces, *, directions: np.ndarray, lea
         strength[size[group] <= _LEAST_PIECES] = np.inf
         weakest = np.minimum.reduceat(strength, opens)
         open_ = (weakest < 1.0)[group]
-        done.append(_take(pieces, ~open_))
+        done.append(pieces.take(~open_))
         # The first of equals, so that one bend goes at a time.
         drop = np.flatnonzero(open_ & (strength == weakest[group]))
         drop = drop[np.unique(group[drop], return_index=True)[1]]
@@ -58,10 +58,8 @@ def drop_weak_bends(rings: Rings, pieces: Pieces, *, directions: np.ndarray, lea
         merged = pieces.kind.copy()
         merged[before[drop]] = kind[drop]
         open_[drop] = False
-        pieces = _take(Pieces(pieces.ring, pieces.start, merged), open_)
-    ring, start, kind = (np.concatenate(p) for p in zip(*((d.ring, d.start, d.kind) for d in done)))
-    order = np.argsort(ring, kind="stable")
-    return Pieces(ring[order], start[order], kind[order])
+        pieces = Pieces(pieces.ring, pieces.start, merged).take(open_)
+    return join_pieces(done)
 
 
 def _weigh(
@@ -89,7 +87,3 @@ def _weigh(
         nearest = classes.argmin(1)
         kind = np.where(classes[np.arange(len(ring)), nearest] - joint <= least.free, nearest, FREE)
     return np.where(turn < MAX_TURN_RAD, saved / needed, np.inf), kind
-
-
-def _take(pieces: Pieces, where: np.ndarray) -> Pieces:
-    return Pieces(pieces.ring[where], pieces.start[where], pieces.kind[where])

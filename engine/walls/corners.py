@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .fits import FREE, Lines, Pieces, fit_lines
+from .fits import FREE, Lines, Pieces, fit_lines, join_pieces
 from .rings import Rings
 
 PARALLEL_DEG = 12.0
@@ -22,39 +22,39 @@ def settle_corners(
     reach_m: float,
     min_wall_m: float,
     min_jog_m: float,
-    kink_m: float,
-) -> tuple[Pieces, np.ndarray, np.ndarray]:
+) -> Pieces:
     """Fit lines, intersect neighbours, move corners to the intersections, and fit again.
 
     Args:
         reach_m: greatest distance of a vertex from the corner it replaces.
         min_wall_m: shorter walls are taken out, if the shape allows.
         min_jog_m: a wall that goes on in its class with a smaller offset is one wall.
-        kink_m: walls that go on nearly straight with a smaller offset meet in one vertex.
 
     Returns:
-        The pieces that remain, and the vertices of all rings: int64[V] ring and complex128[V]
-        position relative to the ring's centre.
+        The pieces that remain.
     """
+    settled: list[Pieces] = []
     for _ in range(_ROUNDS):
         pieces = merge_alike(pieces)
         lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
         vertex, distance = intersect_neighbours(rings, pieces, lines)
-        pieces = _move_starts(rings, pieces, vertex, distance, reach_m)
-        lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
-        vertex, _ = intersect_neighbours(rings, pieces, lines)
-        keep = _worth_keeping(pieces, lines, vertex, min_wall_m) & _apart(pieces, lines, min_jog_m)
-        pieces = Pieces(pieces.ring[keep], pieces.start[keep], pieces.kind[keep])
-    pieces = merge_alike(pieces)
-    lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m)
-    return (pieces, *place_vertices(rings, pieces, lines, reach_m, kink_m))
+        moved = _move_starts(rings, pieces, vertex, distance, reach_m)
+        lines = fit_lines(rings, moved, directions=directions, trim_m=trim_m)
+        vertex, _ = intersect_neighbours(rings, moved, lines)
+        keep = _worth_keeping(moved, lines, vertex, min_wall_m) & _apart(moved, lines, min_jog_m)
+        # Where nothing happened, nothing will.
+        busy = np.zeros(len(rings.count), bool)
+        busy[pieces.ring[(moved.start != pieces.start) | ~keep]] = True
+        settled.append(pieces.take(~busy[pieces.ring]))
+        pieces = moved.take(keep & busy[pieces.ring])
+    return join_pieces([*settled, merge_alike(pieces)])
 
 
 def merge_alike(pieces: Pieces) -> Pieces:
     """Drop pieces, such as those left after removals, that start where another one does."""
     before, _ = pieces.neighbours()
     same = (pieces.start == pieces.start[before]) & (before != np.arange(len(before)))
-    return Pieces(pieces.ring[~same], pieces.start[~same], pieces.kind[~same]) if same.any() else pieces
+    return pieces.take(~same) if same.any() else pieces
 
 
 def intersect_neighbours(rings: Rings, pieces: Pieces, lines: Lines) -> tuple[np.ndarray, np.ndarray]:

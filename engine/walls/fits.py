@@ -36,6 +36,17 @@ class Pieces:
         n = rings.count[self.ring]
         return self.start + (self.start[after] - self.start - 1) % n + 1
 
+    def take(self, where: np.ndarray) -> Pieces:
+        """Some of the pieces, bool[S]."""
+        return Pieces(self.ring[where], self.start[where], self.kind[where])
+
+
+def join_pieces(parts: list[Pieces]) -> Pieces:
+    """Pieces of different rings, in the order of the rings."""
+    ring, start, kind = (np.concatenate(p) for p in zip(*((d.ring, d.start, d.kind) for d in parts)))
+    order = np.argsort(ring, kind="stable")
+    return Pieces(ring[order], start[order], kind[order])
+
 
 def around(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index of the previous and of the next item of the same ring, for items sorted by ring."""

@@ -110,27 +110,29 @@ def fit_walls(
     """
     rings, owner, scale = sampled.rings, sampled.owner, sampled.tolerance_m
     candidates = sampled.candidates
-    fit = {
-        "trim_m": TRIM * scale,
-        "reach_m": REACH * scale,
-        "min_wall_m": MIN_WALL * scale,
-        "min_jog_m": MIN_JOG * scale,
-        "kink_m": KINK * scale,
-    }
+    trim_m, reach_m = TRIM * scale, REACH * scale
     first_guess = frame
     for last in (False, True):
         directions = (frame[:, None] + turns)[owner]
         divided = divide_rings(rings, candidates, directions=directions, penalties=penalties)
-        pieces, ring, vertex = settle_corners(rings, divided, directions=directions, **fit)
+        pieces = settle_corners(
+            rings,
+            divided,
+            directions=directions,
+            trim_m=trim_m,
+            reach_m=reach_m,
+            min_wall_m=MIN_WALL * scale,
+            min_jog_m=MIN_JOG * scale,
+        )
         if not last:
             candidates = _corners_of(rings, divided, pieces)
             if turns.shape[1]:
                 frame = _pool_frames(sampled, pieces, frame, turns, first_guess, trust)
     if bend:
         least = Significance(bend, LEVER * scale, penalties.free)
-        kept = drop_weak_bends(rings, pieces, directions=directions, least=least)
-        lines = fit_lines(rings, kept, directions=directions, trim_m=fit["trim_m"], stiffness=stiffness)
-        pieces, (ring, vertex) = kept, place_vertices(rings, kept, lines, fit["reach_m"], fit["kink_m"])
+        pieces = drop_weak_bends(rings, pieces, directions=directions, least=least)
+    lines = fit_lines(rings, pieces, directions=directions, trim_m=trim_m, stiffness=stiffness)
+    ring, vertex = place_vertices(rings, pieces, lines, reach_m, KINK * scale)
     return Walls(pieces, ring, vertex, frame)
 
 

@@ -55,14 +55,14 @@ class Rings:
     def piece_moments(self, ring: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, ...]:
         """Number, mean x, mean y and central second moments xx, xy, yy (sums) of pieces."""
         first, n = self.first[ring], self.count[ring]
-        wrapped = j > n
-        total = self.sums[:, first + np.minimum(j, n)] - self.sums[:, first + i]
-        total += np.where(wrapped, self.sums[:, first + np.where(wrapped, j - n, 0)] - self.sums[:, first], 0)
+        x, y, xx, xy, yy = total = self.sums.take(first + np.minimum(j, n), 1) - self.sums.take(first + i, 1)
+        wrapped = np.flatnonzero(j > n)
+        total[:, wrapped] += self.sums[:, (first + j - n)[wrapped]] - self.sums[:, first[wrapped]]
         m = (j - i).astype(float)
-        mx, my = total[0] / m, total[1] / m
-        cxx = total[2] - m * mx * mx
-        cxy = total[3] - m * mx * my
-        cyy = total[4] - m * my * my
+        mx, my = x / m, y / m
+        cxx = xx - m * mx * mx
+        cxy = xy - m * mx * my
+        cyy = yy - m * my * my
         return m, mx, my, cxx, cxy, cyy
 
 

@@ -21,6 +21,7 @@ from .fits import FREE, Pieces
 from .rings import Rings
 
 _BUCKETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+_CELLS = 4_000  # walls worked on together, for the same reason
 _BATCH_CELLS = 16_000  # candidates worked on together: keeps the working arrays in the processor's cache
 
 
@@ -101,7 +102,7 @@ def _divide_bucket(rings, members, candidates, directions, penalties):
     # The point farthest from the middle is a corner of every outline that has one.
     away = np.where(valid, np.abs(rings.xy[first + corners]), -1.0)
     origin = away.argmax(1)
-    sums = rings.sums[:, first + corners] - rings.sums[:, first]
+    sums = rings.sums.take(first + corners, 1) - rings.sums.take(first, 1)
     whole = rings.sums[:, rings.first[members + 1]] - rings.sums[:, rings.first[members]]
     order = (column + origin[:, None]) % count[:, None]
     lap = order < origin[:, None]
@@ -149,36 +150,10 @@ def _best_path(position, running, count, step, directions, penalties):
     came_from = np.zeros((kinds, m + 1, b), np.int64)
     came_kind = np.zeros((kinds, m + 1, b), np.int64)
     columns = np.arange(b)
-    for end in range(1, m + 1):
-        share = 1.0 / np.maximum(number[end] - number[:end], 1.0)
-        x, y, xx, xy, yy = sums[:, end : end + 1] - sums[:, :end]
-        share_x = x * share
-        xx -= x * share_x
-        xy -= y * share_x
-        y *= y
-        y *= share
-        yy -= y
-        # Sum of squares across a direction t: half - lean * cos 2t - xy * sin 2t.
-        half = xx + yy
-        half *= 0.5
-        lean = xx
-        lean -= half
-        along = lean
-        for k in range(kinds):
-            if mirrored[k]:
-                np.negative(along, out=along)
-            elif k < kinds - 1:
-                along = lean * cos[k]
-                along += xy * sin[k]
-            else:
-                lean *= lean
-                xy *= xy
-                along = np.sqrt(lean + xy)
-            cost = half - along
-            cost += ready[k, :end]
-            pick = cost.argmin(0)
-            best[k, end] = cost[pick, columns] + price[k]
-            came_from[k, end] = pick
+    for end, residual in _wall_residuals(number, sums, cos, sin, mirrored):
+        residual += ready[:, :end]
+        came_from[:, end] = residual.argmin(1)
+        best[:, end] = residual.min(1) + price
         onward = best[:, None, end] + change
         came_kind[:, end] = onward.argmin(0)
         ready[:, end] = onward.min(0)
@@ -194,3 +169,48 @@ def _best_path(position, running, count, step, directions, penalties):
         now[active] = came_kind[now[active], start, active]
         corner[active] = start
     return chosen, np.where(kind == kinds - 1, FREE, kind)
+
+
+def _wall_residuals(number, sums, cos, sin, mirrored):
+    """Sums of squares of the walls from every earlier corner to one, class by class, for one corner after the other.
+
+    Yields:
+        The corner `end`, and float64[kinds, end, B], to be overwritten at will.
+    """
+    m, b, kinds = number.shape[0] - 1, number.shape[1], len(mirrored)
+    room, low = np.empty(kinds * max(m * b, _CELLS)), 1
+    while low <= m:
+        # Small arrays take as long as their calls: the walls of several corners are worked on together.
+        high = low
+        while high < m and (high + 2 - low) * (high + 1) * b <= _CELLS:
+            high += 1
+        ends = slice(low, high + 1)
+        share = 1.0 / np.maximum(number[ends, None] - number[None, :high], 1.0)
+        x, y, xx, xy, yy = sums[:, ends, None] - sums[:, None, :high]
+        share_x = x * share
+        xx -= x * share_x
+        xy -= y * share_x
+        y *= y
+        y *= share
+        yy -= y
+        # Sum of squares across a direction t: half - lean * cos 2t - xy * sin 2t.
+        half = xx + yy
+        half *= 0.5
+        lean = xx
+        lean -= half
+        along = lean
+        residual = room[: kinds * half.size].reshape(kinds, *half.shape)
+        for k in range(kinds):
+            if mirrored[k]:
+                np.negative(along, out=along)
+            elif k < kinds - 1:
+                along = lean * cos[k]
+                along += xy * sin[k]
+            else:
+                lean *= lean
+                xy *= xy
+                along = np.sqrt(lean + xy)
+            np.subtract(half, along, out=residual[k])
+        for end in range(low, high + 1):
+            yield end, residual[:, end - low, :end]
+        low = high + 1
