@@ -28,7 +28,7 @@ from cadastral_vectorizer.engine.progress import Reporter
 from cadastral_vectorizer.engine.raster.source import RasterSource
 from cadastral_vectorizer.engine.refine.drawing import draw_polygon
 from cadastral_vectorizer.engine.refine.neighbours import keep_apart
-from cadastral_vectorizer.engine.refine.refine import Gate, Refiner
+from cadastral_vectorizer.engine.refine.refine import BATCH, Gate, Refiner
 from cadastral_vectorizer.engine.refine.smooth import METHODS, smooth_instance
 from cadastral_vectorizer.engine.rough_features import place_features
 from cadastral_vectorizer.engine.training.chips import Chip, load_chips
@@ -109,10 +109,10 @@ def measure_stage(options: argparse.Namespace) -> dict[str, float]:
         def read(*given: Any, **named: Any) -> Any:
             return timed("reading", source.read, *given, **named)
 
-        batches = timed("crops", lambda: list(refiner._batches(instances, instances, read, 16)))
+        batches = timed("crops", lambda: list(refiner._batches(instances, instances, read, BATCH)))
         answers = list(instances)
         for batch in batches:
-            for crop, probability in zip(batch, timed("network", refiner._ask, batch, 16, Reporter()), strict=True):
+            for crop, probability in zip(batch, timed("network", refiner._ask, batch, BATCH, Reporter()), strict=True):
                 answer = timed("pasting", refiner._judge, instances[crop.index], crop, probability)
                 answers[crop.index] = answer.instance
         timed("neighbours", keep_apart, answers, instances)

@@ -50,10 +50,10 @@ def trim_instance(instance: Instance, window: Window, probability: np.ndarray, v
     """
     before = paste_window([instance], window) >= 128
     probability = np.where(valid, probability, 0).astype(np.uint8)
-    _, parts = cv2.connectedComponents((probability >= 128).astype(np.uint8), connectivity=4)
-    kept = np.unique(parts[before & (parts > 0)])
-    stray = (parts > 0) & ~np.isin(parts, kept)
-    probability[stray] = 0
+    count, parts = cv2.connectedComponents((probability >= 128).astype(np.uint8), connectivity=4)
+    stray = np.ones(count, bool)
+    stray[parts[before]] = stray[0] = False
+    probability[stray[parts]] = 0
     mask = probability >= 128
     if not mask.any():
         return None

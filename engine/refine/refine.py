@@ -29,6 +29,9 @@ working-grid pixels and may hang over the raster's edge."""
 
 BLANK = 0.45
 """What the network sees where there is no image: the mean it subtracts."""
+BATCH = 8
+"""Crops of 128 px in a batch. With 16, one place in eight of 300 buildings' batches was empty; with fewer, the
+network takes longer a crop."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Refiner:
         instances: Sequence[Instance],
         read: Read,
         *,
-        batch_size: int = 16,
+        batch_size: int = BATCH,
         context: Sequence[Instance] = (),
         reporter: Reporter | None = None,
     ) -> list[Instance]:
@@ -140,7 +143,7 @@ class Refiner:
         instances: Sequence[Instance],
         read: Read,
         *,
-        batch_size: int = 16,
+        batch_size: int = BATCH,
         context: Sequence[Instance] = (),
         reporter: Reporter | None = None,
     ) -> list[Answer]:
@@ -160,7 +163,7 @@ class Refiner:
         instances: Sequence[Instance],
         read: Read,
         *,
-        batch_size: int = 16,
+        batch_size: int = BATCH,
         context: Sequence[Instance] = (),
         reporter: Reporter | None = None,
     ) -> list[Answer]:
@@ -225,14 +228,12 @@ class Refiner:
         empty = fixed - len(batch)
 
         def stack(arrays: list[np.ndarray]) -> torch.Tensor:
-            stacked = np.stack(arrays + [np.zeros_like(arrays[0])] * empty).astype(np.float32) / 255
-            return torch.from_numpy(stacked).to(self.device)
+            return torch.from_numpy(np.stack(arrays + [np.zeros_like(arrays[0])] * empty)).to(self.device)
 
-        image = stack([crop.image for crop in batch])
-        valid = stack([crop.valid for crop in batch])[:, None] * 255
-        image = torch.where(valid > 0, image, BLANK).contiguous(memory_format=torch.channels_last)
-        coarse = stack([crop.coarse for crop in batch])[:, None]
-        others = stack([crop.others for crop in batch])[:, None]
+        valid = stack([crop.valid for crop in batch])[:, None]
+        image = torch.where(valid, stack([crop.image for crop in batch]) / 255, BLANK)
+        coarse = stack([crop.coarse for crop in batch])[:, None] / 255
+        others = stack([crop.others for crop in batch])[:, None] / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.model(image, coarse, others).logits
         return list(torch.sigmoid(logits[: len(batch), 0].float()).cpu().numpy())

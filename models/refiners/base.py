@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,8 +48,8 @@ def identity_logits(coarse: Tensor, steepness: float) -> Tensor:
 
 def to_grey(image: Tensor) -> Tensor:
     """ITU-R BT.601 luma of float[N, 3, H, W], float[N, 1, H, W]."""
-    weights = image.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
-    return (image * weights).sum(dim=1, keepdim=True)
+    red, green, blue = image.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def sobel_magnitude(field: Tensor) -> Tensor:
@@ -58,8 +57,11 @@ def sobel_magnitude(field: Tensor) -> Tensor:
 
     A unit step gives 1: the kernels are divided by 4.
     """
-    kernel_x = field.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
-    kernels = torch.stack((kernel_x, kernel_x.t())).unsqueeze(1)
-    gradient = F.conv2d(F.pad(field, (1, 1, 1, 1), mode="replicate"), kernels)
+    # Slices take a third of the time of a convolution, and autocast leaves them in float32.
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 2:] - padded[..., :-2]
+    across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    down = padded[..., 2:, :] - padded[..., :-2, :]
+    down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
     # The small constant keeps the derivative of the root finite where the field is flat.
-    return (gradient.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+    return ((across.square() + down.square()) / 16 + 1e-12).sqrt()

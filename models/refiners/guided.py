@@ -29,11 +29,15 @@ class GuidedRefiner(MaskRefiner):
     stride = 16
     crop_sizes_px = (96, 128, 160, 192, 224, 256)
 
+    fold: Tensor
+
     def __init__(self, width: int = 24, steepness: float = 4.0) -> None:
         super().__init__()
         self.steepness = steepness
         widths = [width, 2 * width, 3 * width, 4 * width]
         inputs = 6 * 4  # six channels, each 2x2 block of pixels folded into depth
+        # `pixel_unshuffle` as a convolution with ones and zeros, which is exact and takes a third of the time
+        self.register_buffer("fold", torch.eye(inputs).view(inputs, 6, 2, 2), persistent=False)
         self.down = nn.ModuleList(
             double_convolution(before, after)
             for before, after in zip([inputs, *widths[:-1]], widths, strict=True)
@@ -52,7 +56,7 @@ class GuidedRefiner(MaskRefiner):
         colour = (image - IMAGE_MEAN) / IMAGE_SPREAD
         stacked = torch.cat((colour, 4 * gradient, 2 * coarse - 1, others), dim=1)
         # [N, 24, H/2, W/2], channels last as the convolutions want it, once instead of at each use
-        folded = F.pixel_unshuffle(stacked, 2).contiguous(memory_format=torch.channels_last)
+        folded = F.conv2d(stacked, self.fold, stride=2).contiguous(memory_format=torch.channels_last)
         skips = []
         x = folded
         for level, block in enumerate(self.down):
@@ -73,7 +77,27 @@ def double_convolution(before: int, after: int) -> nn.Sequential:
     for channels in (before, after):
         layers += [
             nn.Conv2d(channels, after, 3, padding=1, bias=False),
-            nn.GroupNorm(max(1, after // 8), after),
+            GroupNorm(max(1, after // 8), after),
             nn.SiLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm, faster on a CPU: PyTorch's own does not vectorise groups of 8 channels of small or narrow
+    channels-last maps and takes up to five times as long."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W], channels last, same shape and type."""
+        count, channels, height, width = x.shape
+        if torch.is_grad_enabled() or x.device.type != "cpu" or (channels >= 32 and height * width >= 1024):
+            return super().forward(x)
+        pixels = x.permute(0, 2, 3, 1).reshape(count, height * width, channels).float()
+        total = pixels.sum(1).view(count, self.num_groups, -1).sum(2, keepdim=True)
+        squares = pixels.square().sum(1).view(count, self.num_groups, -1).sum(2, keepdim=True)
+        number = height * width * channels // self.num_groups
+        mean = total / number
+        scale = self.weight.view(self.num_groups, -1) * (squares / number - mean.square() + self.eps).rsqrt()
+        shift = self.bias.view(self.num_groups, -1) - mean * scale
+        normal = torch.addcmul(shift.view(count, 1, channels), pixels, scale.view(count, 1, channels))
+        return normal.to(x.dtype).view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -1,5 +1,6 @@
 """One contract for all refiners, then what is particular to each, and the losses by hand."""
 
+import copy
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from cadastral_vectorizer.engine.errors import ModelPackageError
 from cadastral_vectorizer.models.losses import refiner as losses
 from cadastral_vectorizer.models.refiners import VARIANTS, build_refiner
 from cadastral_vectorizer.models.refiners.base import sobel_magnitude
+from cadastral_vectorizer.models.refiners.guided import GroupNorm
 from cadastral_vectorizer.models.refiners.patchgan import PatchGan
 from cadastral_vectorizer.models.refiners.segmentello import shortcut
 from cadastral_vectorizer.models.refiners.vinokurov import VinokurovGenerator
@@ -177,6 +179,21 @@ class TestGuided:
             base = network(image, coarse, others).logits
             assert not torch.allclose(base, network(1 - image, coarse, others).logits)
             assert not torch.allclose(base, network(image, coarse, others + 1).logits)
+
+    @pytest.mark.parametrize("channels,size", [(24, 64), (72, 16), (48, 32), (8, 5)])
+    def test_its_normalisation_is_that_of_pytorch(self, channels, size):
+        torch.manual_seed(0)
+        ours, theirs = GroupNorm(channels // 8, channels), torch.nn.GroupNorm(channels // 8, channels)
+        torch.nn.init.normal_(ours.weight)
+        torch.nn.init.normal_(ours.bias)
+        theirs.load_state_dict(ours.state_dict())
+        exact = copy.deepcopy(theirs).double()
+        x = torch.randn(2, channels, size, size).contiguous(memory_format=torch.channels_last)
+        x[0, :8] = 3.0  # a group without any spread
+        x[1] += 30
+        with torch.inference_mode():
+            torch.testing.assert_close(ours(x).double(), exact(x.double()), atol=5e-3, rtol=0)
+        torch.testing.assert_close(ours(x.requires_grad_()), theirs(x))
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():

@@ -160,7 +160,7 @@ def test_when_memory_runs_out_the_batches_get_smaller_and_the_masks_stay_the_sam
     torch.nn.init.normal_(network.head.weight, std=0.08)
 
     def fail_if_large(_, arguments):
-        if len(arguments[0]) > 7:  # a quarter of a batch, of crops of 96 or 128 px
+        if len(arguments[0]) > 3:  # a quarter of a batch, of crops of 96 or 128 px
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     network.register_forward_pre_hook(fail_if_large)
