@@ -78,16 +78,15 @@ def _strips_to_edges(point: np.ndarray, travel: np.ndarray, corner: np.ndarray, 
         float64[N]: distance times the way along the edge. The steps of a pixel outline that run
         towards the edge or away from it count nothing.
     """
-    nearest = np.full(len(point), np.inf)
-    way = np.zeros(len(point))
     edges = np.diff(corner, axis=0)
     length = np.maximum(np.abs(edges), 1e-9)
-    for edge, start, size in zip(edges, corner, length):
-        along, away = (edge / size)[ring], point - start[ring]
-        t = np.clip(away.real * along.real + away.imag * along.imag, 0.0, size[ring])
-        away -= t * along
-        squared = away.real**2 + away.imag**2
-        closer = squared < nearest
-        nearest[closer] = squared[closer]
-        way[closer] = (travel[closer] * along[closer].conj()).real
-    return np.sqrt(nearest) * np.abs(way)
+    along = (edges / length).conj()
+    nearest, which = np.full(len(point), np.inf), np.zeros(len(point), np.int64)
+    for number, (turn, start, size) in enumerate(zip(along, corner, length)):
+        # In the frame of the edge: how far along it, and how far off.
+        seen = (point - start[ring]) * turn[ring]
+        beyond = seen.real - np.clip(seen.real, 0.0, size[ring])
+        squared = beyond * beyond + seen.imag * seen.imag
+        which[squared < nearest] = number
+        np.minimum(nearest, squared, out=nearest)
+    return np.sqrt(nearest) * np.abs((travel * along[which, ring]).real)
