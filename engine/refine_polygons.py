@@ -23,6 +23,7 @@ from .crs import transform_geometries
 from .errors import ModelPackageError, VectorError
 from .geometry import shape_outlines
 from .geopackage import write_geopackage
+from .memory import give_back
 from .output import require_writable
 from .output.buildings import count_vertices
 from .pipeline import metric_plane
@@ -103,6 +104,7 @@ def refine_file(config: RefineConfig, reporter: Reporter) -> dict[str, Any]:
         raster = shapely.box(0, 0, source.grid.width, source.grid.height)
         for note in source.notes:
             reporter.warn(note)
+    give_back()
     with reporter.span(0.85, 0.98):
         shaped, _ = shape_outlines(
             [o for answer in redrawn.values() for o in answer.outlines], tolerance_m=config.tolerance_m,
@@ -159,7 +161,9 @@ def redraw(
     drawings = {_name(k, n): p for k, f in enumerate(features) for n, p in enumerate(f.pixels)}
     answers: dict[str, Redrawn] = {}
     for own, around in blocks(drawings):
-        with reporter.span(len(answers) / len(drawings), (len(answers) + len(own)) / len(drawings)):
+        done = len(answers) / len(drawings)
+        reporter.progress(done, f"{len(answers)} of {len(drawings)} drawings looked at")
+        with reporter.span(done, done + len(own) / len(drawings)):
             answers |= redraw_block(config, refiner, source, own, around, metric_wkt, reporter)
     return answers, str(device), "bfloat16" if bfloat16 else "float32"
 

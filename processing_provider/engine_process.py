@@ -109,7 +109,7 @@ class _Events:
             raise JobFailed(event)
         if kind == "progress":
             self._feedback.setProgress(100.0 * event["fraction"])
-            if event.get("message", self._stage) != self._stage:
+            if event.get("message") not in ("", None, self._stage):
                 self._stage = event["message"]
                 self._feedback.setProgressText(self._stage)
         elif kind == "log":

@@ -155,7 +155,7 @@ class Refiner:
         for index, (answer, instance) in enumerate(zip(answers, apart, strict=True)):
             if instance is not answer.instance:
                 answers[index] = replace(answer, instance=instance, kept=COVERED if index in covered else "")
-        reporter.progress(1.0, f"{sum(i.refined for i in apart)} of {len(apart)} masks refined")
+        reporter.progress(1.0)
         return answers
 
     def redraw(
@@ -174,7 +174,7 @@ class Refiner:
         answers = [Answer(instance, kept=TOO_SMALL) for instance in instances]
         done = 0
         for batch in ahead(self._batches(instances, everything, read, batch_size)):
-            reporter.progress(done / len(instances), f"{done} of {len(instances)} masks")
+            reporter.progress(done / len(instances))
             for crop, probability in zip(batch, self._ask(batch, batch_size, reporter), strict=True):
                 answers[crop.index] = self._judge(instances[crop.index], crop, probability)
             done += len(batch)

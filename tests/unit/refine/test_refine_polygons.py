@@ -283,12 +283,38 @@ def test_a_package_without_a_refiner_an_empty_layer_and_bad_values_are_refused(p
             run(tmp_path, photo, drawings, **settings)
 
 
-def test_a_run_can_be_cancelled(photo, bright, tmp_path):
-    reporter = Reporter()
-    reporter.cancel()
-    drawings = write(tmp_path / "box.gpkg", [on_map(*ROOFS[0])])
+class Watching(Reporter):
+    """Remembers the progress, and cancels once it has come so far."""
+
+    def __init__(self, until=2.0):
+        super().__init__()
+        self.until, self.fractions, self.texts = until, [], []
+
+    def emit(self, event, **fields):
+        if event == "progress":
+            self.fractions.append(fields["fraction"])
+            self.texts += [fields["message"]] if fields["message"] else []
+            if fields["fraction"] >= self.until:
+                self.cancel()
+
+
+def test_progress_moves_on_over_blocks_and_passes_and_counts_drawings(photo, bright, tmp_path, monkeypatch):
+    monkeypatch.setattr(refine_polygons, "BLOCK", 1)
+    drawings = write(tmp_path / "boxes.gpkg", [on_map(*roof) for roof in ROOFS])
+    reporter = Watching()
+    refine_file(RefineConfig(drawings, photo, str(tmp_path / "out.gpkg"), threads=1, passes=2), reporter)
+    assert reporter.fractions == sorted(reporter.fractions) and len(set(reporter.fractions)) > 8
+    assert reporter.texts[:4] == ["3 of 3 features on the raster", *(f"{n} of 3 drawings looked at" for n in range(3))]
+
+
+@pytest.mark.parametrize("until", [0.0, 0.4])
+def test_a_run_can_be_cancelled(photo, bright, tmp_path, monkeypatch, until):
+    monkeypatch.setattr(refine_polygons, "BLOCK", 1)
+    drawings = write(tmp_path / "boxes.gpkg", [on_map(*roof) for roof in ROOFS])
+    reporter = Watching(until)
     with pytest.raises(Cancelled):
         refine_file(RefineConfig(drawings, photo, str(tmp_path / "out.gpkg"), threads=1), reporter)
+    assert until <= max(reporter.fractions) < until + 0.3
     assert not (tmp_path / "out.gpkg").exists()
 
 
