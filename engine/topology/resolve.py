@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import starmap
+from itertools import accumulate, chain, starmap
 
 import numpy as np
 import shapely
@@ -60,23 +60,24 @@ def resolve(
     shapes = snap_to_grid(np.array([o.geometry for o in outlines], object))
     checks = [o.check for o in outlines]
     hidden = np.zeros(len(outlines), bool)
+    areas = np.round(shapely.area(shapes), 2).tolist()
     groups = [
-        sorted(members.tolist(), key=lambda k: _priority(outlines[k], shapes[k]))
+        sorted(members.tolist(), key=lambda k: (-outlines[k].score, -areas[k], outlines[k].id))
         for members in neighbourhoods(shapes, reach_m=2 * MAX_SLIDE * snap_m, snap_m=snap_m)
     ]
     batches = _batches(groups)
-    calls = (([shapely.to_wkb(shapes[ranked]) for ranked in batch], snap_m) for batch in batches)
-    for batch, answers in zip(batches, run(_settle_batch, calls)):
+    calls = ((shapely.to_wkb(shapes[list(chain(*batch))]), list(map(len, batch)), snap_m) for batch in batches)
+    for batch, (settled, covered) in zip(batches, run(_settle, calls)):
         if heartbeat is not None:
             heartbeat()
-        for ranked, (settled, covered) in zip(batch, answers):
-            for k, shape, by in zip(ranked, shapely.from_wkb(settled), covered):
-                if by is not None:
-                    checks[k] = _note(checks[k], f"lies on {outlines[ranked[by]].id}")
-                    hidden[k] = True
-                elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
-                    checks[k] = _note(checks[k], "lost ground to neighbours")
-                shapes[k] = shape
+        ranked = list(chain(*batch))
+        for k, shape, by in zip(ranked, shapely.from_wkb(settled), covered):
+            if by is not None:
+                checks[k] = _note(checks[k], f"lies on {outlines[ranked[by]].id}")
+                hidden[k] = True
+            elif shapes[k].area - shape.area > tolerance_m * shapes[k].length:
+                checks[k] = _note(checks[k], "lost ground to neighbours")
+            shapes[k] = shape
     chosen = np.flatnonzero(~hidden | keep_covered)
     return [replace(outlines[k], geometry=shapes[k], check=checks[k]) for k in chosen]
 
@@ -96,10 +97,6 @@ def neighbourhoods(shapes: np.ndarray, *, reach_m: float, snap_m: float) -> list
     return [g for g in np.split(order, np.flatnonzero(np.diff(label[order])) + 1) if len(g)]
 
 
-def _priority(outline: Outline, shape: shapely.Polygon) -> tuple[float, float, str]:
-    return -outline.score, -round(shape.area, 2), outline.id
-
-
 def _batches(groups: list[list[int]]) -> list[list[list[int]]]:
     """Neighbourhoods that are settled in one call, together `BATCH` polygons or a little more."""
     batches: list[list[list[int]]] = []
@@ -113,26 +110,18 @@ def _batches(groups: list[list[int]]) -> list[list[list[int]]]:
     return batches
 
 
-def _settle_batch(groups: list[np.ndarray], snap_m: float) -> list[tuple[np.ndarray, list[int | None]]]:
-    """`_settle` for several neighbourhoods, their polygons as WKB; so are those that come back."""
-    answers = (_settle(shapely.from_wkb(group), snap_m=snap_m) for group in groups)
-    return [(shapely.to_wkb(np.array(claims, object)), covered) for claims, covered in answers]
-
-
-def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon], list[int | None]]:
-    """Settle one neighbourhood, given by descending priority.
+def _settle(wkb: np.ndarray, sizes: list[int], snap_m: float) -> tuple[np.ndarray, list[int | None]]:
+    """Settle neighbourhoods, one after the other in an array, each by descending priority.
 
     Returns:
-        The polygons, and for each the index of the one that covers it, or None.
+        The polygons as WKB, and for each the index of the one that covers it, or None.
     """
+    shapes = shapely.from_wkb(wkb)
     claims = list(shapes)
     covered: list[int | None] = [None] * len(shapes)
     walls = walls_of(shapes)
-    # Walls move, those of the rival too: whoever may come to touch counts.
-    reach = max(2 * MAX_SLIDE * snap_m, GRID_M)
-    one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=reach)
-    for k in range(1, len(shapes)):
-        rivals = [r for r in np.sort(other[(one == k) & (other < k)]).tolist() if covered[r] is None]
+    for k, near in _rivals(shapes, snap_m):
+        rivals = [r for r in near if covered[r] is None]
         if not rivals:
             continue
         moved = claims[k]
@@ -145,13 +134,25 @@ def _settle(shapes: np.ndarray, *, snap_m: float) -> tuple[list[shapely.Polygon]
         elif mine is not claims[k]:
             claims[k] = mine
             (walls[k],) = walls_of(np.array([mine], object))
-    free = [k for k in range(len(claims)) if covered[k] is None]
     # What is cut along another's wall may end in a needle.
     blunted = blunt_needles(np.array(claims, object), least_deg=NEEDLE_DEG, width_m=NEEDLE_M)
     claims = [b if b is not c and c is not s else c for b, c, s in zip(blunted, claims, shapes)]
-    for k, shape in zip(free, partition([claims[k] for k in free], grid_m=GRID_M, gap_m=snap_m)):
-        claims[k] = shape
-    return claims, covered
+    for high, size in zip(accumulate(sizes), sizes):
+        free = [k for k in range(high - size, high) if covered[k] is None]
+        for k, shape in zip(free, partition([claims[k] for k in free], grid_m=GRID_M, gap_m=snap_m)):
+            claims[k] = shape
+    return shapely.to_wkb(np.array(claims, object)), covered
+
+
+def _rivals(shapes: np.ndarray, snap_m: float) -> Iterator[tuple[int, list[int]]]:
+    """Each polygon that has any, and those before it that it may come to touch."""
+    # Walls move, those of the rival too.
+    reach = max(2 * MAX_SLIDE * snap_m, GRID_M)
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=reach)
+    one, other = one[other < one], other[other < one]
+    order = np.lexsort((other, one))
+    which, opens = np.unique(one[order], return_index=True)
+    yield from zip(which.tolist(), (near.tolist() for near in np.split(other[order], opens[1:])))
 
 
 def _note(check: str, reason: str) -> str:

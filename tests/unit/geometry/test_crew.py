@@ -60,7 +60,7 @@ def test_processes_give_the_same_bytes_as_threads(monkeypatch, mode):
     monkeypatch.setattr(crews._Helper, "ask", lambda s, f, a, real=crews._Helper.ask: asked.append(f) or real(s, f, a))
     monkeypatch.setattr(geometry, "WORTH_PROCESSES", 100)
     assert layer(outlines, regularization=mode) == alone
-    assert {f.__name__ for f in asked} == {"_straighten_block", "_settle_batch", "_measure_block"}
+    assert {f.__name__ for f in asked} == {"_straighten_block", "_settle", "_measure_block"}
 
 
 @pytest.mark.parametrize("broken", ["", "/nowhere/python", "/bin/false"])
