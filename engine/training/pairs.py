@@ -7,6 +7,7 @@ matched with the truth, and a folder of mask pairs as the paper uses it.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,12 +133,21 @@ class PredictedMasks:
     Args:
         predictions: chip name, or a further look at it (`LOOK`) -> masks; chips without an entry are left out.
         min_iou: a prediction that overlaps its best building less is a false alarm and left out.
+
+    Raises:
+        TrainingError: no prediction lies on a building, or two chips have the same name.
     """
 
     def __init__(
         self, chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], *, min_iou: float = 0.4
     ) -> None:
         named = {chip.name: chip for chip in chips}
+        if len(named) < len(chips):
+            twice = next(name for name, count in Counter(chip.name for chip in chips).items() if count > 1)
+            raise TrainingError(
+                f"Two chips are called {twice}, and predicted masks belong to chips by name",
+                "Rename the images of one of the folders",
+            )
         seen = {name: named.get(name) or named.get(name.rpartition(LOOK)[0]) for name in predictions}
         looks = {name: chip for name, chip in seen.items() if chip is not None}
         self._chips = list(looks.values())

@@ -111,6 +111,12 @@ def test_every_look_at_a_chip_counts_with_its_own_neighbours(chip):
     assert np.count_nonzero(beside.others) > np.count_nonzero(alone.others) == 0
 
 
+def test_masks_are_not_given_to_the_wrong_one_of_two_chips_of_one_name(chip):
+    masks = {"c": [RoughMask((52, 42, 112, 82), np.full((40, 60), 255, np.uint8))]}
+    with pytest.raises(TrainingError, match="Two chips are called c"):
+        PredictedMasks([chip, chip], masks)
+
+
 def test_crops_of_a_size_show_buildings_that_suit_it():
     weights, lengths = np.full(4, 0.25), np.array([20, 60, 100, 300])
     assert suit(weights, lengths, 64).tolist() == [0.5, 0.5, 0, 0]
