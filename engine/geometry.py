@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -21,8 +22,8 @@ from .walls.polygons import drop_small_holes
 from .walls.prongs import blunt_needles, drop_prongs, sharpest_corners
 
 _COMPARE_STEP_M = 0.3
-BLOCK = 2000
-"""Polygons worked on together; bounds the memory of intermediate arrays."""
+BLOCK = 2500
+"""Polygons worked on together, about; bounds the memory of intermediate arrays."""
 WORTH_PROCESSES = 10_000
 """So many outlines, ten seconds of work and more, are worth the start of processes."""
 SHARP_DEG = 40.0
@@ -118,7 +119,9 @@ def _straighten_all(
 
 
 def _slices(number: int) -> list[slice]:
-    return [slice(k, k + BLOCK) for k in range(0, number, BLOCK)]
+    # Blocks of like size: what is tried again costs nearly as much for few outlines as for many.
+    bounds = np.linspace(0, number, max(1, round(number / BLOCK)) + 1).astype(int).tolist()
+    return [slice(*ends) for ends in pairwise(bounds) if number]
 
 
 def _blocks(items: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import shapely
@@ -48,6 +49,7 @@ MODES = {
 ATTEMPTS = (1.0, 0.6, 0.3)
 """Shares of the price of a wall: what moves too far at the full price may get more corners."""
 MIN_IOU = 0.8
+_CHUNK = 1000  # outlines whose samples are in memory together
 
 
 def regularise(
@@ -133,6 +135,10 @@ def straighten(
 ) -> np.ndarray:
     """Walls in the buildings' directions, not yet accepted: array[P], None where none were found."""
     frame, trust = frames
+    if len(raw) > _CHUNK:
+        one = partial(straighten, mode=mode, tolerance_m=tolerance_m, wall_share=wall_share)
+        parts = [slice(k, k + _CHUNK) for k in range(0, len(raw), _CHUNK)]
+        return np.concatenate([one(raw[k], frames=(frame[k], trust[k])) for k in parts])
     prices, cube = MODES[mode], tolerance_m**3
     penalties = Penalties(
         wall=prices.wall * wall_share * cube,

@@ -153,10 +153,10 @@ def _best_path(position, running, count, step, directions, penalties):
     for end, residual in _wall_residuals(number, sums, cos, sin, mirrored):
         residual += ready[:, :end]
         came_from[:, end] = residual.argmin(1)
-        best[:, end] = residual.min(1) + price
+        np.add(np.minimum.reduce(residual, 1), price, out=best[:, end])
         onward = best[:, None, end] + change
         came_kind[:, end] = onward.argmin(0)
-        ready[:, end] = onward.min(0)
+        np.minimum.reduce(onward, 0, out=ready[:, end])
     best = best[:, count, columns]
     chosen = np.zeros((b, m), bool)
     kind = np.zeros((b, m), np.int64)
