@@ -24,6 +24,8 @@ from typing import Any, BinaryIO
 MOST = 4
 """Workers at most: a process takes some 0.25 GB with what a block of outlines needs."""
 POLL_S = 0.2
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "500000000", "MALLOC_MMAP_THRESHOLD_": "500000000"}
+"""For glibc: arrays come and go all the time, and asking the system for their pages anew takes a twentieth of it."""
 _BOOT = f"""
 import runpy, sys
 runpy.run_path(sys.argv[1])
@@ -111,13 +113,13 @@ class _Helper:
         if sys.platform == "win32":
             hidden["creationflags"] = subprocess.CREATE_NO_WINDOW
         command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, str(Path(__file__).with_name("launch.py"))]
-        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1") | _KEEP_MEMORY
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = False
         with contextlib.suppress(OSError, TypeError):  # there may be no executable: None
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=os.environ | one_thread, **hidden,
+                env=os.environ | settings, **hidden,
             )  # fmt: skip
 
     def ask(self, function: Callable[..., Any], arguments: tuple) -> Any:
