@@ -10,6 +10,7 @@ ROUGH = {
     "wobbly": [(0, 0), (7, 0.15), (14, -0.1), (14.1, 9), (6, 9.1), (0.1, 8.9), (0, 4)],
     "bow tie": [(40, 0), (50, 10), (50, 0), (40, 10)],
     "spike": [(70, 0), (80, 0), (80, 10), (80, 25), (80, 10), (70, 10)],
+    "prong": [(200, 0), (210, 0), (210, 4.7), (214, 5), (210, 5.3), (210, 10), (200, 10)],
 }
 QUALITY = {"area_m2", "perimeter_m", "vertices", "regularized", "max_shift_m", "iou_raw", "check"}
 
@@ -43,9 +44,9 @@ def by_name(rows, name):
 def test_attributes_and_quality_fields_come_with_every_feature(regularized):
     done, names, rows, _ = regularized
     assert {"name", "storeys"} | QUALITY <= set(names)
-    assert {a["name"] for a, _ in rows} == {"wobbly", "bow tie", "spike", "left", "right", "two parts"}
+    assert {a["name"] for a, _ in rows} == {"wobbly", "bow tie", "spike", "prong", "left", "right", "two parts"}
     assert {a["name"]: a["storeys"] for a, _ in rows} == {
-        "wobbly": 0.0, "bow tie": 1.0, "spike": 2.0, "left": 3.0, "right": 4.0, "two parts": 6.0,
+        "wobbly": 0.0, "bow tie": 1.0, "spike": 2.0, "prong": 3.0, "left": 4.0, "right": 5.0, "two parts": 7.0,
     }  # fmt: skip
     assert "smaller than 4" in done.output + done.errors
 
@@ -61,6 +62,18 @@ def test_walls_are_straight_and_bad_geometry_is_repaired_and_marked(regularized)
     ((spike, shape),) = by_name(rows, "spike")
     assert spike["area_m2"] == pytest.approx(100, abs=3)
     assert all(geometry.IsValid() for _, geometry in rows)
+
+
+def test_a_prong_of_the_mask_goes_and_the_feature_says_so(regularized):
+    """A roof with a spike four metres long and 0.6 m wide where it leaves the wall."""
+    _, _, rows, _ = regularized
+    ((prong, shape),) = by_name(rows, "prong")
+    assert prong["storeys"] == 3.0
+    assert prong["check"].startswith("prong of ")
+    assert prong["check"].endswith(" m cut off")
+    assert prong["vertices"] == 4
+    assert prong["area_m2"] == pytest.approx(100, abs=0.5)
+    assert prong["max_shift_m"] == pytest.approx(4, abs=0.1)  # the tip of the spike, which is gone
 
 
 def test_neighbours_share_their_wall_with_the_same_vertices(regularized):
