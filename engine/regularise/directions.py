@@ -9,7 +9,7 @@ import shapely
 
 from ..walls.rings import as_complex, sample_rings
 
-_CHORD_SPREADS = np.radians((15.0, 11.0, 8.0, 5.0))  # more rounds end farther off
+_CHORD_SPREADS = np.radians(np.linspace(15.0, 8.0, 6))  # more rounds, or stricter ones, end farther off
 CHORD = 12
 """Length of a chord in quarters of the tolerance."""
 _SPREAD = np.radians(4.0)
