@@ -11,9 +11,17 @@ from cadastral_vectorizer.engine.chips.folder import ChipWriter
 from cadastral_vectorizer.engine.config import TrainDetectorConfig
 from cadastral_vectorizer.engine.errors import Cancelled, InvalidParameter, TrainingError
 from cadastral_vectorizer.engine.progress import Reporter
+from cadastral_vectorizer.engine.scene_chips import rasterize
+from cadastral_vectorizer.engine.scenes import generate_scene
+from cadastral_vectorizer.engine.training.chips import Chip
+from cadastral_vectorizer.engine.training.crops import Crop
 from cadastral_vectorizer.engine.training.detector import DetectorTrainer, train_detector
 from cadastral_vectorizer.engine.training.ema import MovingAverage
+from cadastral_vectorizer.engine.training.targets import detector_target
+from cadastral_vectorizer.engine.training.validate import validate_detector
 from cadastral_vectorizer.models.detector import build_detector
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -27,6 +35,14 @@ def chips(tmp_path):
             image = np.where(labels[..., None] > 0, np.uint8(210), np.uint8(60)).repeat(3, -1)
             writer.add(split, np.ascontiguousarray(image), labels, split=split, source="made", pixel_m=0.2)
     return str(tmp_path / "chips")
+
+
+class Narrow(DetectorTrainer):
+    """A detector of a third of the weights."""
+
+    def _build(self):
+        return build_detector("compact", {"widths": [32, 64, 96, 128], "fpn_channels": 64, "box_width": 128,
+                                          "mask_width": 32, "dense_width": 32})  # fmt: skip
 
 
 def config(chips, folder, **changes):
@@ -62,6 +78,25 @@ def test_loss_falls(chips, tmp_path):
         trainer.step += 1
         totals.append(losses["loss_dense"] + losses["loss_objectness"])
     assert np.mean(totals[-3:]) < 0.85 * np.mean(totals[:2])
+
+
+def test_one_scene_is_learnt_by_heart_from_nothing(tmp_path):
+    scene = generate_scene(width_px=192, height_px=192, pixel_m=0.2, style="informal", density=1.0, seed=7)
+    labels = np.zeros((192, 192), np.int32)
+    for value, outline in enumerate(scene.outlines, start=1):
+        labels[rasterize([outline], labels.shape) > 0] = value
+    trainer = Narrow(config("-", tmp_path, steps=10_000, batch_size=1, learning_rate=1.5e-3), Reporter())
+    image, targets = torch.from_numpy(scene.image).permute(2, 0, 1)[None], [detector_target(Crop(scene.image, labels))]
+    chip = Chip("scene", "made", "val", 0.2, scene.image, labels)
+
+    def figures():
+        return validate_detector(trainer.model.eval(), [chip], pixel_m=0.2, bfloat16=False)["all"]
+
+    assert len(scene.outlines) > 20 and figures()["AP50"] < 0.05
+    for trainer.step in range(120):
+        torch.manual_seed(trainer.step)
+        trainer.train_step(image, targets)
+    assert figures()["AP50"] > 0.9 and figures()["AP"] > 0.4
 
 
 def test_result_names_checkpoint_and_validation(chips, tmp_path):
