@@ -49,10 +49,19 @@ def ground_to_work_in(algorithm, parameters, context, crs):
     return source
 
 
+def _is_bare(extent) -> bool:
+    """Whether it is four numbers without a CRS: QGIS would look for a file of that name, and complain."""
+    try:
+        return len([float(part) for part in extent.split(",")]) == 4
+    except (AttributeError, ValueError):
+        return False
+
+
 def _frame(algorithm, parameters, context, crs):
     """The extent as a polygon, and its CRS."""
-    own = algorithm.parameterAsExtentCrs(parameters, "EXTENT", context)
-    crs = own if own.isValid() else crs
+    if not _is_bare(parameters["EXTENT"]):
+        own = algorithm.parameterAsExtentCrs(parameters, "EXTENT", context)
+        crs = own if own.isValid() else crs
     extent = algorithm.parameterAsExtent(parameters, "EXTENT", context)
     if extent.isEmpty() or not extent.isFinite():
         raise VectorError("The extent has no surface", "Draw a rectangle, or give xmin,xmax,ymin,ymax [EPSG:code]")
