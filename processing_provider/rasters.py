@@ -24,7 +24,7 @@ from qgis.core import (
     QgsRasterPipe,
     QgsRectangle,
 )
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import QFileInfo, Qt
 
 from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
 from ..models.manifest import open_manifest
@@ -63,8 +63,11 @@ class Orthophoto:
     def of(cls, layer) -> Orthophoto:
         """Take from a layer what the work needs, in the thread the layer belongs to."""
         drawn = layer.providerType() != "gdal" or layer.source().startswith("/vsimem/")
+        name = layer.name()
+        if layer.providerType() != "gdal" and name == QFileInfo(layer.source()).completeBaseName():
+            name = ""  # QGIS took a piece of the URI for it: {y}
         return cls(
-            layer.name() or layer.providerType(),  # one given by its URI has no name
+            name or layer.providerType(),  # one given by its URI may have none
             "" if drawn else layer.source().split("|option:")[0],
             layer.crs(),
             f"{layer.providerType()}|{layer.source()}",

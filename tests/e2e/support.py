@@ -45,8 +45,10 @@ class Run:
         """The one message of a failed run, on one line."""
         assert self.returncode != 0, self.output
         assert "Traceback" not in self.errors, self.errors
-        assert self.errors.count("ERROR:") == 1, self.errors
-        text = self.errors.partition("ERROR:")[2]
+        # QGIS 3.44 has more to say about a file that is not there.
+        errors = re.sub(r"^ERROR: Status .*$", "", self.errors, flags=re.MULTILINE)
+        assert errors.count("ERROR:") == 1, self.errors
+        text = errors.partition("ERROR:")[2]
         text = text.replace("An error was encountered while checking parameter values", "")
         return " ".join(text.strip().splitlines()[0].split())
 
