@@ -115,7 +115,7 @@ def take_pairs(config: FinetuneRefinerConfig) -> Data:
 def prepare_data(config: FinetuneRefinerConfig, base: ModelPackage, folder: Path, reporter: Reporter) -> Data:
     """Export chips where rasters are given, and let a detector draw its masks on all chips; what a stopped
     run left is kept. Raises `TrainingError` when there is too little."""
-    from .training.chips import load_chips
+    from .training.chips import load_chips, require_distinct_names
 
     folders, exported = list(config.chips), {}
     if config.rasters:
@@ -125,8 +125,7 @@ def prepare_data(config: FinetuneRefinerConfig, base: ModelPackage, folder: Path
             exported = export_local(config, target, float(base.manifest["pixel_m"]), reporter, overlap_px=overlap_px)
         folders.insert(0, str(target))
     chips = [chip for name in folders for chip in load_chips(name) if chip.split in ("train", "val")]
-    if len({chip.name for chip in chips}) < len(chips):
-        raise TrainingError("Two chips have the same name", "Give chip folders whose images are named differently")
+    require_distinct_names(chips)
     buildings = {split: sum(c.buildings for c in chips if c.split == split) for split in ("train", "val")}
     if not buildings["train"]:
         raise TrainingError("The chips hold no building to learn from", "Outline some buildings")

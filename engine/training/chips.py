@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,16 @@ def load_chips(folder: str | Path, split: str | None = None) -> list[Chip]:
         raise TrainingError(
             f"annotations.json of {folder} lacks {error} of an image", "Export the training data again"
         ) from error
+
+
+def require_distinct_names(chips: Sequence[Chip]) -> None:
+    """Raise `TrainingError` for two chips of one name: predicted masks belong to chips by name."""
+    if len({chip.name for chip in chips}) < len(chips):
+        twice = next(name for name, count in Counter(chip.name for chip in chips).items() if count > 1)
+        raise TrainingError(
+            f"Two chips are called {twice}, and predicted masks belong to chips by name",
+            "Rename the images of one of the folders",
+        )
 
 
 def _load_chip(folder: Path, entry: dict[str, Any], annotations: list[dict[str, Any]]) -> Chip:

@@ -7,7 +7,6 @@ matched with the truth, and a folder of mask pairs as the paper uses it.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from ...models.refiners.crops import MAX_ZOOM
 from ..errors import TrainingError
-from .chips import Chip
+from .chips import Chip, require_distinct_names
 from .damage import blob, bounding_box, damage_mask, mask_iou
 from .rough_mask_files import LOOK, RoughMask
 from .view import View, draw_move, draw_view, photometric, through_working_grid
@@ -141,13 +140,8 @@ class PredictedMasks:
     def __init__(
         self, chips: Sequence[Chip], predictions: dict[str, list[RoughMask]], *, min_iou: float = 0.4
     ) -> None:
+        require_distinct_names(chips)
         named = {chip.name: chip for chip in chips}
-        if len(named) < len(chips):
-            twice = next(name for name, count in Counter(chip.name for chip in chips).items() if count > 1)
-            raise TrainingError(
-                f"Two chips are called {twice}, and predicted masks belong to chips by name",
-                "Rename the images of one of the folders",
-            )
         seen = {name: named.get(name) or named.get(name.rpartition(LOOK)[0]) for name in predictions}
         looks = {name: chip for name, chip in seen.items() if chip is not None}
         self._chips = list(looks.values())

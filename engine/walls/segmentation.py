@@ -21,8 +21,8 @@ from .fits import FREE, Pieces
 from .rings import Rings
 
 _BUCKETS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
-_CELLS = 4_000  # walls worked on together, for the same reason
 _BATCH_CELLS = 16_000  # candidates worked on together: keeps the working arrays in the processor's cache
+_CELLS = 4_000  # walls worked on together, for the same reason
 
 
 @dataclass(frozen=True)
