@@ -21,6 +21,7 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
+from cadastral_vectorizer.engine.evaluation.overlap import iou_of
 
 KINDS = ("box", "few corners", "moved")
 
@@ -51,12 +52,6 @@ def write_drawings(buildings: str, path: Path, count: int) -> tuple[gpd.GeoDataF
     path.unlink(missing_ok=True)
     drawn.to_file(path, layer="drawings", driver="GPKG")
     return drawn, outlines
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of each pair."""
-    common = shapely.area(shapely.intersection(first, second))
-    return common / (shapely.area(first) + shapely.area(second) - common)
 
 
 def main() -> None:
@@ -93,8 +88,8 @@ def main() -> None:
     assert np.array_equal(again["score_input"].to_numpy(), drawn["score"].to_numpy()), "a number changed"
     assert not again.geometry.is_empty.any() and again.geometry.is_valid.all(), "a shape is lost or broken"
     print("ids, attributes and shapes are all there")
-    before = overlap(drawn.geometry.to_numpy(), outlines)
-    after = overlap(again.geometry.to_numpy(), outlines)
+    before = iou_of(drawn.geometry.to_numpy(), outlines)
+    after = iou_of(again.geometry.to_numpy(), outlines)
     for name, chosen in zip(KINDS, (drawn["kind"].to_numpy() == n for n in range(len(KINDS))), strict=True):
         print(f"{name}: {chosen.sum()} drawn, {again['refined'].to_numpy()[chosen].sum()} redrawn, "
               f"IoU {before[chosen].mean():.3f} -> {after[chosen].mean():.3f}, "

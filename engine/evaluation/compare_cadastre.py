@@ -25,7 +25,7 @@ from ..crs import transform_geometries
 from ..errors import VectorError
 from ..progress import Reporter
 from .layers import Layer, Plane, read_layers, write_layer
-from .overlap import Pairs, map_chunks, overlap_pairs
+from .overlap import Pairs, iou_of, map_chunks, overlap_pairs
 from .pictures import write_atomically
 from .shapes import measure_shapes
 
@@ -209,7 +209,7 @@ def _compare_pairs(links: Links, detected: Layer, cadastre: Layer, config: Compa
     shapes = measure_shapes(new, old)
     count = shapely.get_num_coordinates(new)
     aligned = shapely.transform(new, lambda xy: xy - np.repeat(shift, count, axis=0))
-    aligned_iou = map_chunks(lambda part: _iou(aligned[part], old[part]), len(new))
+    aligned_iou = map_chunks(lambda part: iou_of(aligned[part], old[part]), len(new))
     unchanged = shapes.hausdorff95_m <= config.tolerance_m
     shifted = ~unchanged & (length > config.shift_m) & (aligned_iou >= ALIGNED_IOU)
     added = map_chunks(lambda part: shapely.area(shapely.difference(new[part], old[part])), len(new))
@@ -231,11 +231,6 @@ def _compare_pairs(links: Links, detected: Layer, cadastre: Layer, config: Compa
             "removed_m2": removed,
         }
     )
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    common = shapely.area(shapely.intersection(a, b))
-    return common / (shapely.area(a) + shapely.area(b) - common)
 
 
 def _divided(links: Links, status: str, detections: np.ndarray, detected: Layer, cadastre: Layer) -> pd.DataFrame:

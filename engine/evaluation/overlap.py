@@ -42,6 +42,12 @@ class Pairs:
         return Pairs(self.predicted, self.reference, self.intersection, iou)
 
 
+def iou_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union, float64[N], of valid polygons pair by pair: object[N] each."""
+    common = shapely.area(shapely.intersection(first, second))
+    return common / (shapely.area(first) + shapely.area(second) - common)
+
+
 def overlap_pairs(predicted: np.ndarray, reference: np.ndarray) -> Pairs:
     """All pairs with a common area: ``IoU = |A n B| / |A u B|`` on exact vector geometry.
 
