@@ -1,6 +1,6 @@
-"""What several looks at every tile bring, and how many false alarms stand on empty land.
+"""What several looks at every tile and other ground pixels bring, and how many false alarms stand on empty land.
 
-    python benchmarks/looks.py chips/real --split val [--looks 1 2 4] [--sources oam_dhaka ...]
+    python benchmarks/looks.py chips/real --split val [--looks 1 2 4] [--pixels 0.15 0.2] [--sources oam_dhaka ...]
     python benchmarks/looks.py --empty 8 --looks 1
 
 Masks of the detector alone, whole chips, by source and pooled; precision, recall and F1 at the default score. `--empty`
@@ -10,6 +10,7 @@ generates so many rural scenes without a building instead. Never choose anything
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -70,20 +71,22 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--sources", nargs="*", default=[])
     parser.add_argument("--looks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--pixels", type=float, nargs="+", default=[0.0], help="metres; 0 is that of the model")
     parser.add_argument("--empty", type=int, default=0, help="generated scenes without a building")
     parser.add_argument("--model", default="")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     package = open_package(options.model)
-    model, pixel_m = package.detector(), float(package.manifest["pixel_m"])
+    model = package.detector()
     threshold = raw_score(float(package.manifest.get("score_exponent", 1.0)), DEFAULT_SCORE)
     chips = load_chips(options.chips, options.split) if options.chips else []
     chips = [c for c in chips if not options.sources or c.source in options.sources]
     if chips:
-        print("| looks | place | buildings | " + " | ".join(FIGURES) + " | CPU s |")
-        print("|" + "---|" * (len(FIGURES) + 4))
-    for looks in options.looks:
+        print("| looks | pixel | place | buildings | " + " | ".join(FIGURES) + " | CPU s |")
+        print("|" + "---|" * (len(FIGURES) + 5))
+    for looks, pixel_m in itertools.product(options.looks, options.pixels):
+        pixel_m = pixel_m or float(package.manifest["pixel_m"])
         if chips:
             started = time.process_time()
             collectors = measure(model, chips, pixel_m=pixel_m, looks=looks)
@@ -92,7 +95,7 @@ def main() -> None:
                 figures = collector.figures(threshold)
                 values = " | ".join(f"{figures[f]:.3f}" for f in FIGURES)
                 cost = f"{seconds:.1f}" if name == "all" else ""
-                print(f"| {looks} | {name} | {collector.truths} | {values} | {cost} |", flush=True)
+                print(f"| {looks} | {pixel_m:g} | {name} | {collector.truths} | {values} | {cost} |", flush=True)
         if options.empty:
             alarms, km2 = count_on_empty_land(model, options.empty, pixel_m=pixel_m, looks=looks, lowest=threshold)
             print(f"{looks} looks: {alarms} false alarms on {km2:.3f} km2, {alarms / km2:.0f} a km2", flush=True)

@@ -28,6 +28,7 @@ from .config import VectorizeConfig
 from .contours.outlines import outline_instance
 from .contracts import Grid, Instance, Outline, Tile
 from .crs import center_lonlat, metric_crs, transform_geometries
+from .errors import InvalidParameter
 from .fills import filled_areas
 from .finishing import Finisher
 from .geometry import shape_outlines
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .refine.stream import RefineStream
 
 NETWORK_SHARE = 0.92  # of the progress bar
+PIXEL_REACH = 2.0  # how far the working pixel may be from the model's: it has learnt from 0.6 to 1.8 times that
 WEAK_SCORE = 0.15  # a score within this of the threshold is worth a look
 
 
@@ -62,10 +64,9 @@ def vectorize(config: VectorizeConfig, reporter: Reporter) -> dict[str, Any]:
     clock = Clock()
     package = open_package(config.model)
     low, high = package.manifest.get("pixel_range_m", (0.0, float("inf")))
-    pixel_m = float(package.manifest["pixel_m"])
     with RasterSource.open(
-        config.raster, pixel_m=pixel_m, bands=config.bands or None, min_pixel_m=low, max_pixel_m=high,
-        skip_unreadable=config.skip_unreadable, crs=config.crs,
+        config.raster, pixel_m=choose_pixel(config, package), bands=config.bands or None,
+        min_pixel_m=low, max_pixel_m=high, skip_unreadable=config.skip_unreadable, crs=config.crs,
     ) as source:  # fmt: skip
         grid = source.grid
         reporter.log(
@@ -117,6 +118,17 @@ def plan(config: VectorizeConfig, package: ModelPackage, grid: Grid, area: Area 
     tile_px = config.tile_size_px or int(package.manifest.get("tile_size_px", 512))
     overlap_px = config.overlap_px or min(int(package.manifest.get("overlap_px", 160)), tile_px // 2)
     return plan_tiles(grid, tile_px=tile_px, overlap_px=overlap_px, area=area.pixels if area else None)
+
+
+def choose_pixel(config: VectorizeConfig, package: ModelPackage) -> float:
+    """Ground pixel of the working grid: the model's unless the user chose one. Raises `InvalidParameter`."""
+    trained_m = float(package.manifest["pixel_m"])
+    if config.pixel_m and not trained_m / PIXEL_REACH <= config.pixel_m <= trained_m * PIXEL_REACH:
+        raise InvalidParameter(
+            f"The model works at {trained_m:g} m, and {config.pixel_m:g} m is too far from that",
+            f"Choose a ground pixel of {trained_m / PIXEL_REACH:g} to {trained_m * PIXEL_REACH:g} m, or 0",
+        )
+    return config.pixel_m or trained_m
 
 
 def count_looks(config: VectorizeConfig, package: ModelPackage) -> int:
@@ -320,6 +332,7 @@ def fingerprint(
         "raster": source.fingerprint,
         "model": package.hash,
         "score_threshold": config.score_threshold,
+        "pixel_m": choose_pixel(config, package),
         "tile_size_px": config.tile_size_px,
         "overlap_px": config.overlap_px,
         "looks": count_looks(config, package),

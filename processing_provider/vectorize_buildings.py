@@ -70,6 +70,9 @@ class VectorizeBuildings(CadastralAlgorithm):
             p.number("MIN_AREA", tr("Smallest building (square metres)"),
                 tr("Smaller ones are left out; the log says how many."),
                 field="min_area_m2", default=6.0, minimum=0.0, maximum=1e6),
+            shared.model_pixel(
+                tr("The orthophoto is brought to it first. Smaller finds smaller buildings, larger is faster and sees "
+                   "large ones whole; half to twice that of the model.")),
             p.number("TILE_SIZE", tr("Tile size (pixels, 0 = automatic)"),
                 tr("Edge of the pieces the orthophoto is worked in: 0, or 128 to 4096."),
                 field="tile_size_px", default=0, minimum=0, maximum=4096, advanced=True),
@@ -124,7 +127,7 @@ class VectorizeBuildings(CadastralAlgorithm):
         asked.pop("skip_unreadable")  # a run that met a damaged block goes on when it may skip it
         mark = fingerprint(asked, *(photo.path for photo in photos), config.model or str(BUNDLED))
         with job_folder(self.parameterAsString(parameters, "JOB_FOLDER", context), mark, feedback) as folder:
-            ground, pixel_m = [area] if area else [], model_pixel_m(config.model)
+            ground, pixel_m = [area] if area else [], config.pixel_m or model_pixel_m(config.model)
             files = [photo.file(folder, ground, pixel_m, context, feedback) for photo in photos]
             config = dataclasses.replace(
                 config,

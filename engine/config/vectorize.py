@@ -28,6 +28,8 @@ class VectorizeConfig(Config):
             their corners by about a metre, so much less keeps the rounding.
         smoothing, smoothing_m: how masks are smoothed before they are outlined, and how far that reaches.
         split_terraces: take masks of several houses apart where the probability shows a party wall.
+        pixel_m: ground pixel the networks work at, at most twice or half that of the model; 0 for that of the
+            model. Smaller finds smaller buildings, larger takes less time and sees large ones whole.
         tile_size_px, overlap_px: on the working grid; 0 lets the model choose.
         looks: directions every tile is seen from; more find more, and take as many times as long. 0 lets the
             model choose.
@@ -53,6 +55,7 @@ class VectorizeConfig(Config):
     tolerance_m: float = 1.0
     regularization: str = "right_angles"
     min_area_m2: float = 6.0
+    pixel_m: float = 0.0
     tile_size_px: int = 0
     overlap_px: int = 0
     looks: int = 0
@@ -80,6 +83,7 @@ class VectorizeConfig(Config):
         require_choice("precision", self.precision, PRECISIONS)
         require_range("batch_size", self.batch_size, 0, 256)
         require_range("threads", self.threads, 0, 1024)
+        require_range("pixel_m", self.pixel_m, 0.0, 10.0)
         if self.tile_size_px:
             require_range("tile_size_px", self.tile_size_px, 128, 4096)
         require_range("overlap_px", self.overlap_px, 0, 2048)

@@ -15,8 +15,8 @@ PARAMETERS = {
     "vectorizebuildings": [
         "INPUT", "AREA", "EXTENT", "MODEL", "SCORE_THRESHOLD", "REFINE", "LOOKS", "TOLERANCE", "REGULARIZATION",
         "MIN_AREA",
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE", "PRECISION",
-        "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
+        "PIXEL_SIZE", "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE",
+        "PRECISION", "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER", "OUTPUT",
     ],
     "refinepolygons": [
         "INPUT", "RASTER", "MODEL", "STROKE_WIDTH", "TOLERANCE", "REGULARIZATION", "PASSES", "MIN_CERTAINTY", "BANDS",
@@ -140,8 +140,8 @@ def test_expert_parameters_are_advanced(provider):
         if definition.flags() & QgsProcessingParameterDefinition.FlagAdvanced
     }
     assert advanced == {
-        "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE", "PRECISION",
-        "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER",
+        "PIXEL_SIZE", "TILE_SIZE", "OVERLAP", "BATCH_SIZE", "SMOOTHING", "SMOOTHING_SIZE", "SPLIT_TERRACES", "DEVICE",
+        "PRECISION", "MORE_INPUTS", "BANDS", "SKIP_UNREADABLE", "JOB_FOLDER",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Whole runs that look at every tile several times: the same bytes however they are cut, and never mixed."""
+"""Whole runs that look several times, or at another ground pixel: the same bytes however cut, and never mixed."""
 
 from __future__ import annotations
 
@@ -47,3 +47,22 @@ def test_looks_are_the_runs_own(tmp_path):
 def test_other_numbers_of_looks_are_refused(tmp_path):
     with pytest.raises(InvalidParameter, match="looks is 3"):
         VectorizeConfig.from_dict(settings(tmp_path / "absent.tif", tmp_path, looks=3))
+
+
+def test_the_ground_pixel_is_the_runs_own(tmp_path):
+    raster = cut_sample(tmp_path / "part.tif", width=300, height=260)
+    trained_m = open_package().manifest["pixel_m"]
+    usual = run(raster, tmp_path / "usual")
+    assert run(raster, tmp_path / "named", pixel_m=trained_m) == usual
+    coarse_m = round(1.5 * trained_m, 3)
+    coarse = run(raster, tmp_path / "coarse", pixel_m=coarse_m)
+    assert len(coarse) > 3 and coarse != usual
+    with pytest.raises(JobFolderError, match=f"pixel_m was {coarse_m}, is {trained_m}"):
+        run(raster, tmp_path / "coarse")
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+def test_a_ground_pixel_far_from_the_models_is_refused(tmp_path, factor):
+    raster = cut_sample(tmp_path / "part.tif", width=300, height=260)
+    with pytest.raises(InvalidParameter, match="is too far from that"):
+        run(raster, tmp_path / "far", pixel_m=factor * open_package().manifest["pixel_m"])

@@ -47,7 +47,7 @@ class Anything:
     """Stands for a package and a raster, of which only marks are asked."""
 
     hash = fingerprint = "abc"
-    manifest: dict = {}
+    manifest: dict = {"pixel_m": 0.2}
 
 
 def test_a_job_folder_belongs_to_all_that_decides_what_the_networks_say():
@@ -65,6 +65,7 @@ def test_a_job_folder_belongs_to_all_that_decides_what_the_networks_say():
     others = [
         mark(config=VectorizeConfig(**{**config.to_dict(), "score_threshold": 0.4})),
         mark(config=VectorizeConfig(**{**config.to_dict(), "looks": 2})),
+        mark(config=VectorizeConfig(**{**config.to_dict(), "pixel_m": 0.3})),
         mark(tiles=tiles[:2]),
         mark(means=Means(torch.device("cpu"), bfloat16=True)),
         mark(means=Means(torch.device("meta"), bfloat16=False)),
