@@ -136,13 +136,16 @@ def test_an_extent_bounds_the_work_alone_and_with_an_area(vectorize, scene, job,
     assert "share no ground" in apart.sentence
 
 
-def test_looks_belong_to_the_run(vectorize, scene, job, tmp_path):
+def test_looks_and_ground_pixel_belong_to_the_run(vectorize, scene, job, tmp_path):
     output = tmp_path / "out.gpkg"
-    done = vectorize(scene[0], output, LOOKS=2)  # two of them
+    done = vectorize(scene[0], output, LOOKS=2, PIXEL_SIZE=0.24)  # the second of the choices is two looks
     assert done.returncode == 0, done.errors
     assert read_layer(output)[1]
     dataset = ogr.Open(str(output))  # its layers live no longer than it
-    assert json.loads(dataset.GetLayer(0).GetMetadata()["parameters"])["looks"] == 2
+    parameters = json.loads(dataset.GetLayer(0).GetMetadata()["parameters"])
+    assert (parameters["looks"], parameters["pixel_m"]) == (2, 0.24)
+    far = vectorize(scene[0], tmp_path / "far.gpkg", PIXEL_SIZE=1.5)
+    assert "1.5 m is too far from that" in far.sentence
     refused = vectorize(scene[0], tmp_path / "other.gpkg", LOOKS=3, JOB_FOLDER=job[1])
     assert "looks was 1, is 4" in refused.sentence
 
