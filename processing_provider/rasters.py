@@ -30,7 +30,7 @@ from ..engine.errors import Cancelled, OutputError, RasterError, VectorError
 from ..models.manifest import open_manifest
 
 LIMIT_PX = 100_000_000
-"""QGIS draws no more pixels than this of a layer GDAL cannot open: at 0.2 m, four square kilometres."""
+"""QGIS draws no more pixels than this of a layer GDAL cannot open: at 0.15 m, two square kilometres."""
 
 MARGIN_M = 30.0
 """Drawn around what is asked for, so that buildings on its border are whole and networks see what is beside them."""

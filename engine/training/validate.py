@@ -44,18 +44,11 @@ def collect_matches(
     reporter: Reporter | None = None,
 ) -> dict[str, MatchCollector]:
     """What a detector finds on whole chips, matched with the truth; see `match_chips`."""
-    limits = model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img
 
     def find(image: torch.Tensor) -> list[Prediction]:
-        share = max(image.shape[-2] * image.shape[-1] / 512**2, 1.0)
-        model.rpn._post_nms_top_n["testing"] = int(limits[0] * share)
-        model.roi_heads.detections_per_img = int(limits[1] * share)
         return predict(model, image, bfloat16=bfloat16)[0]
 
-    try:
-        return match_chips(model, find, chips, pixel_m=pixel_m, group=group, reporter=reporter)
-    finally:
-        model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = limits
+    return match_chips(model, find, chips, pixel_m=pixel_m, group=group, reporter=reporter)
 
 
 def match_chips(

@@ -19,6 +19,7 @@ LEVELS = ["0", "1", "2", "3"]
 STRIDES = [4, 8, 16, 32]
 IGNORED_SHARE = 0.5
 LOWEST_SCORE = 0.05  # detections below are not even given a mask
+LEAST_OBJECTNESS = 0.5  # proposals below are not looked at: their number follows the town, and none is lost for it
 LIMITED_PX = 512 * 512  # the area that the limits on proposals and detections are meant for
 
 COMPACT: dict[str, Any] = {
@@ -126,11 +127,11 @@ class MaskRCNN(nn.Module):
 
     Args:
         parameters: entries of `COMPACT`.
-        proposals: kept per 512 x 512 pixels at inference.
+        proposals: kept at most per 512 x 512 pixels at inference; as many as a slum needs.
         detections: kept per 512 x 512 pixels at inference.
     """
 
-    def __init__(self, parameters: dict[str, Any], *, proposals: int = 400, detections: int = 300) -> None:
+    def __init__(self, parameters: dict[str, Any], *, proposals: int = 1000, detections: int = 300) -> None:
         super().__init__()
         p = parameters
         self.trunk = ResNetFPN(
@@ -145,7 +146,7 @@ class MaskRCNN(nn.Module):
             anchors,
             _narrow_rpn(channels, p["rpn_channels"], len(p["aspect_ratios"])),
             fg_iou_thresh=0.6, bg_iou_thresh=0.3, batch_size_per_image=128, positive_fraction=0.5,
-            pre_nms_top_n={"training": 600, "testing": 600},
+            pre_nms_top_n={"training": 600, "testing": proposals},
             post_nms_top_n={"training": 400, "testing": proposals},
             nms_thresh=0.75,
         )  # fmt: skip
@@ -202,9 +203,11 @@ class MaskRCNN(nn.Module):
         return losses, detections, self.dense(features["0"]).float()
 
     def _set_limits(self, area_px: int) -> None:
-        """Let larger tiles hold more buildings, so that density and not tile size decides what is kept."""
+        """Let larger tiles hold more buildings, so that density and not tile size decides what is kept; in
+        training poor proposals are what the box head learns from."""
         share = max(area_px / LIMITED_PX, 1.0)
-        self.rpn._pre_nms_top_n["testing"] = round(600 * share)
+        self.rpn.score_thresh = 0.0 if self.training else LEAST_OBJECTNESS
+        self.rpn._pre_nms_top_n["testing"] = round(self.proposals * share)
         self.rpn._post_nms_top_n["testing"] = round(self.proposals * share)
         self.roi_heads.detections_per_img = round(self.detections * share)
 
