@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 DEFAULT_SCORE = 0.5
-"""Scores are bent so that this one gives the best F1 on the validation areas, whatever the network."""
+"""Scores are bent so that this one gives as good as the best F1 on the validation areas, whatever the network."""
 
 
 MARGIN = 0.002
@@ -13,7 +13,7 @@ MARGIN = 0.002
 
 
 def score_exponent(best_score: float) -> float:
-    """The power that takes the raw score of the best F1 to `DEFAULT_SCORE`; extreme scores are bounded."""
+    """The power that takes the best raw score to `DEFAULT_SCORE`; extreme scores are bounded."""
     return math.log(DEFAULT_SCORE) / math.log(min(max(best_score - MARGIN, 0.02), 0.98))
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .evaluation.charts import Series, line_chart
+from .training.average_precision import recommend
 
 STYLE = """body{font:15px/1.5 "Segoe UI","Helvetica Neue","DejaVu Sans",Arial,sans-serif;color:#1f2937;max-width:1000px;
 margin:0 auto;padding:28px 24px 60px}h1{font-size:26px;margin:0}h2{font-size:19px;margin:36px 0 8px;
@@ -90,10 +91,10 @@ def plot_threshold(title: str, measurement: Measurement) -> str:
         return ""
     scores = np.array(curves["score"])
     lines = {name: np.array(values) for name, values in curves.items() if name != "score"}
-    best = int(lines["F1"].argmax())
+    best = recommend(lines["F1"])
     chart = line_chart([Series(n, scores, v) for n, v in lines.items()], x_label="lowest score", y_label="share",
                        mark=(float(scores[best]), float(lines["F1"][best])))  # fmt: skip
-    text = f"{title}: recommended is {scores[best]:.2f}, with the best F1 of {lines['F1'][best]:.3f}"
+    text = f"{title}: recommended is {scores[best]:.2f}, the lowest with as good as the best F1: {lines['F1'][best]:.3f}"
     return f"<figure>{chart}<figcaption>{text}</figcaption></figure>"
 
 

@@ -72,6 +72,21 @@ def test_sizes_by_hand():
     assert (figures["truthsS"], figures["truthsM"], figures["truthsL"]) == (1, 1, 0)
 
 
+def test_of_scores_that_are_as_good_the_lowest_is_recommended():
+    """40 squares, all but the last found, then one beside; false alarms in between cost less than `NEAR`."""
+    labels = np.zeros((60, 1200), np.int32)
+    for n in range(40):
+        square(labels, n + 1, 30 * n + 5, 5, 10)
+    boxes = [(30 * n + 5, 5, 30 * n + 15, 15) for n in range(39)]  # F1 at the 39th: 78 / 79
+    boxes.append((5, 40, 15, 50))  # 78 / 80: .0123 less
+    boxes.append((35, 40, 45, 50))  # 78 / 81: .0244 less
+    scores = np.linspace(0.9, 0.1, len(boxes))
+    collector = MatchCollector()
+    collector.add(boxes, [np.ones((10, 10), bool)] * len(boxes), list(scores), labels)
+    figures = collector.figures()
+    assert figures["best_F1"] == pytest.approx(78 / 79) and figures["best_score"] == pytest.approx(scores[39])
+
+
 def test_boxes_are_judged_by_themselves():
     """An L-shape found as its box: the box is right, the mask is not."""
     labels = np.zeros((60, 60), np.int32)
