@@ -94,7 +94,7 @@ def plot_threshold(title: str, measurement: Measurement) -> str:
     best = recommend(lines["F1"])
     chart = line_chart([Series(n, scores, v) for n, v in lines.items()], x_label="lowest score", y_label="share",
                        mark=(float(scores[best]), float(lines["F1"][best])))  # fmt: skip
-    text = f"{title}: recommended is {scores[best]:.2f}, the lowest with as good as the best F1: {lines['F1'][best]:.3f}"
+    text = f"{title}: recommended is {scores[best]:.2f}, the lowest of those with a good F1, {lines['F1'][best]:.3f}"
     return f"<figure>{chart}<figcaption>{text}</figcaption></figure>"
 
 
