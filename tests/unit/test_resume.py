@@ -75,7 +75,16 @@ def test_kills_at_random_moments_cost_no_building_and_no_byte(raster, whole, tmp
 
 def test_masks_that_were_redrawn_are_not_redrawn_again(raster, whole, tmp_path):
     config = settings(raster, tmp_path)
-    run = Run(config)
+    slowly = """
+import time
+from cadastral_vectorizer.engine.refine.refine import Refiner
+real = Refiner.redraw
+def redraw(*args, **options):
+    time.sleep(0.5)
+    return real(*args, **options)
+Refiner.redraw = redraw
+"""
+    run = Run(config, before=slowly)  # so that there is a time at which some masks are redrawn and some are not
     run.wait_for_work()
     while count(tmp_path / "job", "redrawn") < 8 and not run.ended:
         time.sleep(0.05)
