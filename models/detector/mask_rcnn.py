@@ -19,7 +19,7 @@ LEVELS = ["0", "1", "2", "3"]
 STRIDES = [4, 8, 16, 32]
 IGNORED_SHARE = 0.5
 LOWEST_SCORE = 0.05  # detections below are not even given a mask
-LEAST_OBJECTNESS = 0.5  # proposals below are not looked at: their number follows the town, and none is lost for it
+LEAST_OBJECTNESS = 0.5  # proposals below are not looked at, so that their number follows the town: .004 of AP at most
 LIMITED_PX = 512 * 512  # the area that the limits on proposals and detections are meant for
 
 COMPACT: dict[str, Any] = {
